@@ -1,0 +1,407 @@
+"""What a convolution costs: parameters, multiply-accumulates, bytes, intensity.
+
+One MAC is one multiplication with its addition; FLOPs = 2 x MACs. Taps in the padding count, as they do in
+the papers. Bias, batch norm, activations and shortcuts are counted apart, as `elementwise`, never
+mixed into the MACs. Bytes are the least a layer must move: each input number and parameter read once, each
+output written once. Batch norm and activation are taken to happen as the output is written.
+
+For a standard convolution with K_h x K_w windows, M channels in, N out, on P output positions (Howard et al.
+2017, eq. 2 to 5, with P for their D_F * D_F and M / groups channels per filter)::
+
+    params = K_h * K_w * (M / groups) * N             MACs = params * P
+
+The separable convolution costs K_h*K_w*M*P + M*N*P, so against the standard one 1/N + 1/(K_h*K_w).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import SupportsIndex, assert_never, overload
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .geometry import ConvSpec, IntOrPair, Padding, integer
+from .layers import Conv, Dense, Network, Pool, Residual, Shape, Visit, walk
+from .tables import Table
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What something costs; costs add up with ``+``.
+
+    Attributes
+    ----------
+    weights, bias, batch_norm : int
+        Trained numbers: filters, biases, and batch norm's gamma and beta.
+    macs : int
+        Multiply-accumulates of the convolutions and the classifier.
+    elementwise : int
+        Additions of a bias or a shortcut, numbers normalised, activated or pooled.
+    bytes_read, bytes_written : int
+        Inputs and parameters (batch norm's statistics too); outputs.
+
+    Examples
+    --------
+    >>> c = cost(ConvSpec(3, 5, kernel=3), 6, 6)
+    >>> c.params, c.macs, c.bytes_read, c.bytes_written
+    (135, 2160, 972, 320)
+    """
+
+    weights: int = 0
+    bias: int = 0
+    batch_norm: int = 0
+    macs: int = 0
+    elementwise: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+    @property
+    def params(self) -> int:
+        """Trained numbers: weights + bias + batch norm's gamma and beta."""
+        return self.weights + self.bias + self.batch_norm
+
+    @property
+    def flops(self) -> int:
+        """2 x MACs."""
+        return 2 * self.macs
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity: FLOPs per byte moved (Williams et al. 2009)."""
+        moved = self.bytes_read + self.bytes_written
+        return self.flops / moved if moved else 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(Cost)))
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One row of a `NetworkCost`: a layer's name, kind, output shape and cost."""
+
+    name: str
+    kind: str
+    output: Shape
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """The cost of a network, layer by layer; `total` and `by_kind` add it up.
+
+    Examples
+    --------
+    >>> from convlab.mobilenet import mobilenet_v2
+    >>> c = cost(mobilenet_v2())
+    >>> c.total.macs, c.total.params
+    (300774272, 3504872)
+    """
+
+    network: Network
+    layers: tuple[LayerCost, ...]
+
+    @property
+    def total(self) -> Cost:
+        """All layers together."""
+        return sum((row.cost for row in self.layers), Cost())
+
+    @property
+    def macs(self) -> int:
+        """All layers' MACs."""
+        return self.total.macs
+
+    @property
+    def params(self) -> int:
+        """All trained numbers, batch norm and bias included."""
+        return self.total.params
+
+    def by_kind(self) -> dict[str, Cost]:
+        """Return the cost of each kind of layer: standard, depthwise, pointwise, ..."""
+        kinds: dict[str, Cost] = {}
+        for row in self.layers:
+            kinds[row.kind] = kinds.get(row.kind, Cost()) + row.cost
+        return kinds
+
+
+@overload
+def cost(
+    what: ConvSpec, height: SupportsIndex, width: SupportsIndex, *, batch: int = 1, bias: bool = False, dtype: DTypeLike = np.float32
+) -> Cost: ...
+@overload
+def cost(what: Network, *, batch: int = 1, dtype: DTypeLike = np.float32) -> NetworkCost: ...
+def cost(
+    what: ConvSpec | Network,
+    height: SupportsIndex | None = None,
+    width: SupportsIndex | None = None,
+    *,
+    batch: int = 1,
+    bias: bool = False,
+    dtype: DTypeLike = np.float32,
+) -> Cost | NetworkCost:
+    """Count a convolution on a picture of height x width, or a whole network.
+
+    Parameters
+    ----------
+    what : ConvSpec or Network
+        What to count. Neither needs weights.
+    height, width : int
+        Size of the input picture in pixels; a network knows its own.
+    batch : int
+        Pictures at once: MACs and images grow with it, parameters do not.
+    bias : bool
+        Whether the convolution has one.
+    dtype : dtype
+        Of images and parameters, for the bytes.
+
+    Returns
+    -------
+    Cost, or NetworkCost for a Network
+
+    Raises
+    ------
+    TypeError
+        If height and width are missing for a spec or given for a network.
+
+    Examples
+    --------
+    >>> cost(ConvSpec(3, 5, kernel=3), 6, 6).macs           # document 000
+    2160
+    >>> cost(ConvSpec(3, 16, kernel=3), 5, 5).macs          # document 004
+    3888
+    """
+    batch, size = integer("batch", batch, 0), np.dtype(dtype).itemsize
+    if isinstance(what, Network):
+        if height is not None or width is not None:
+            raise TypeError("a network knows its own picture size: leave height and width out")
+        return NetworkCost(what, tuple(_row(visit, batch, size) for visit in walk(what)))
+    if not isinstance(what, ConvSpec):
+        raise TypeError(f"cost counts a ConvSpec or a Network: got {type(what).__name__}")
+    if height is None or width is None:
+        raise TypeError("a ConvSpec knows no picture size: give height and width")
+    g = what.geometry(height, width)
+    return _convolution(what, g.in_shape, g.out_shape, batch, size, bias=bias)
+
+
+def _convolution(spec: ConvSpec, input: Shape, output: Shape, batch: int, size: int, *, bias: bool) -> Cost:
+    weights, added = math.prod(spec.weight_shape), spec.out_channels if bias else 0
+    read, written = batch * math.prod(input), batch * math.prod(output)
+    return Cost(
+        weights=weights,
+        bias=added,
+        macs=batch * weights * output[0] * output[1],
+        elementwise=written if bias else 0,
+        bytes_read=size * (read + weights + added),
+        bytes_written=size * written,
+    )
+
+
+def steps_of(visit: Visit, batch: int = 1, size: int = 4) -> dict[str, Cost]:
+    """Return what each step of one visited layer costs: of a `Conv` its convolution, batch norm and activation."""
+    read, written = batch * math.prod(visit.input), batch * math.prod(visit.output)
+    match visit.layer:
+        case Conv(_, spec, activation, eps):
+            steps = {"conv": _convolution(spec, visit.input, visit.output, batch, size, bias=eps is None)}
+            if eps is not None:
+                channels = spec.out_channels
+                steps["batch_norm"] = Cost(batch_norm=2 * channels, elementwise=written, bytes_read=size * 4 * channels)
+            if activation is not None:
+                steps[activation] = Cost(elementwise=written)
+            return steps
+        case Residual():
+            return {"add": Cost(elementwise=written, bytes_read=2 * size * read, bytes_written=size * written)}
+        case Pool():
+            return {"pool": Cost(elementwise=read, bytes_read=size * read, bytes_written=size * written)}
+        case Dense(_, in_features, out_features):
+            weights = in_features * out_features
+            dense = Cost(
+                weights=weights,
+                bias=out_features,
+                macs=batch * weights,
+                elementwise=written,
+                bytes_read=size * (read + weights + out_features),
+                bytes_written=size * written,
+            )
+            return {"dense": dense}
+        case _:
+            assert_never(visit.layer)
+
+
+def kind_of(visit: Visit) -> str:
+    """Return the kind of a visited layer, as tables show it."""
+    match visit.layer:
+        case Conv(_, spec):
+            return spec.kind
+        case Residual():
+            return "shortcut"
+        case Pool():
+            return "pool"
+        case Dense():
+            return "dense"
+        case _:
+            assert_never(visit.layer)
+
+
+def _row(visit: Visit, batch: int, size: int) -> LayerCost:
+    steps = steps_of(visit, batch, size).values()
+    return LayerCost(visit.layer.name, kind_of(visit), visit.output, sum(steps, Cost()))
+
+
+def sizes(shape: Shape) -> str:
+    """Write a shape as the documents do: 4x4x5."""
+    return "x".join(map(str, shape))
+
+
+def summary(network: Network) -> Table:
+    """Return the per-layer table: name, kind, output, parameters, MACs, share of the MACs.
+
+    Examples
+    --------
+    >>> from convlab.mobilenet import mobilenet_v1
+    >>> table = summary(mobilenet_v1())
+    >>> table.head
+    ('layer', 'kind', 'output', 'params', 'MACs', 'share')
+    >>> table.rows[-1]
+    ('total', '', '1000', '4,231,976', '568,740,352', '100.0 %')
+    """
+    counted = cost(network)
+    total = counted.total
+
+    def row(name: str, kind: str, output: Shape, c: Cost) -> tuple[str, ...]:
+        share = c.macs / total.macs if total.macs else 0.0
+        return name, kind, sizes(output), f"{c.params:,}", f"{c.macs:,}", f"{share:.1%}".replace("%", " %")
+
+    rows = [row(layer.name, layer.kind, layer.output, layer.cost) for layer in counted.layers]
+    title = f"{network.name}: parameters with batch norm and bias; MACs of one picture"
+    return Table(title, ("layer", "kind", "output", "params", "MACs", "share"), [*rows, row("total", "", network.output, total)])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A standard convolution against the separable one that replaces it.
+
+    Attributes
+    ----------
+    standard, depthwise, pointwise : Cost
+    input, between, output : (int, int, int)
+        Shapes before, between (depthwise output) and after.
+    kernel : (int, int)
+
+    Examples
+    --------
+    >>> c = compare(6, 6, in_channels=3, out_channels=5, kernel=3)
+    >>> c.standard.macs, c.depthwise.macs, c.pointwise.macs, c.separable.macs
+    (2160, 432, 240, 672)
+    >>> round(c.reduction, 4), round(c.formula, 4)
+    (0.3111, 0.3111)
+    """
+
+    standard: Cost
+    depthwise: Cost
+    pointwise: Cost
+    input: Shape
+    between: Shape
+    output: Shape
+    kernel: tuple[int, int]
+
+    @property
+    def separable(self) -> Cost:
+        """Depthwise + pointwise."""
+        return self.depthwise + self.pointwise
+
+    @property
+    def reduction(self) -> float:
+        """Separable MACs / standard MACs, as counted."""
+        return self.separable.macs / self.standard.macs
+
+    @property
+    def formula(self) -> float:
+        """1/N + 1/(K_h * K_w), as derived (Howard et al. 2017, section 3.1); equals `reduction`."""
+        return 1 / self.output[2] + 1 / math.prod(self.kernel)
+
+    @property
+    def saved(self) -> float:
+        """1 - reduction."""
+        return 1 - self.reduction
+
+    @property
+    def table(self) -> Table:
+        """The documents' table: type, input, filters, output, parameters, MACs, bytes, intensity."""
+        k, (m, n) = sizes(self.kernel), (self.input[2], self.output[2])
+
+        def row(name: str, source: Shape, filters: str, target: Shape, c: Cost) -> tuple[str, ...]:
+            moved = c.bytes_read + c.bytes_written
+            return name, filters, sizes(source), sizes(target), f"{c.params:,}", f"{c.macs:,}", f"{moved:,}", f"{c.intensity:.2f}"
+
+        rows = [
+            row("standard", self.input, f"{n} x ({k}x{m})", self.output, self.standard),
+            row("depthwise", self.input, f"{m} x ({k})", self.between, self.depthwise),
+            row("pointwise", self.between, f"{n} x (1x1x{m})", self.output, self.pointwise),
+            row("separable", self.input, "depthwise + pointwise", self.output, self.separable),
+        ]
+        title = (
+            f"separable / standard = {self.separable.macs:,} / {self.standard.macs:,} = {self.reduction:.4f}"
+            f" = 1/{n} + 1/{math.prod(self.kernel)}: {self.saved:.2%} saved".replace("%", " %")
+        )
+        return Table(title, ("convolution", "filters", "input", "output", "params", "MACs", "bytes", "FLOP/byte"), rows)
+
+    def __str__(self) -> str:
+        return str(self.table)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+
+def compare(
+    height: SupportsIndex,
+    width: SupportsIndex,
+    *,
+    in_channels: SupportsIndex,
+    out_channels: SupportsIndex,
+    kernel: IntOrPair,
+    stride: IntOrPair = 1,
+    padding: Padding = "valid",
+    dilation: IntOrPair = 1,
+) -> Comparison:
+    """Count a standard convolution and the separable one with the same shapes.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of the input picture.
+    in_channels, out_channels, kernel
+        As in `ConvSpec`.
+    stride, padding, dilation
+        As in `ConvSpec`: of the standard and the depthwise convolution.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `ConvSpec`.
+
+    Examples
+    --------
+    >>> c = compare(5, 5, in_channels=3, out_channels=16, kernel=3)     # document 004
+    >>> c.standard.macs, c.depthwise.macs, c.pointwise.macs, f"{c.saved:.2%}"
+    (3888, 243, 432, '82.64%')
+    """
+    spec = ConvSpec(in_channels, out_channels, kernel, stride, padding, dilation)
+    g = spec.geometry(height, width)
+    channels = spec.in_channels
+    between = (g.out_height, g.out_width, channels)
+    return Comparison(
+        standard=cost(spec, height, width),
+        depthwise=cost(ConvSpec.depthwise(channels, kernel, 1, stride, padding, dilation), height, width),
+        pointwise=cost(ConvSpec.pointwise(channels, spec.out_channels), g.out_height, g.out_width),
+        input=g.in_shape,
+        between=between,
+        output=g.out_shape,
+        kernel=spec.kernel,
+    )

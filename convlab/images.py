@@ -1,0 +1,148 @@
+"""Pictures: read any that Pillow reads, and scale them.
+
+Reading needs Pillow (the `lab` extra). Scaling is two small matrix products in NumPy: bilinear interpolation
+weighs each new pixel from the old ones along rows, then along columns.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+PIXELS = 100_000_000
+"""The largest picture that is read: its pixels alone take 300 MB."""
+
+Picture = np.ndarray | str | os.PathLike[str]
+
+
+def read(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a picture of any mode as uint8 (H, W, 3).
+
+    Turned upright by its EXIF tag; grey, palette, 16 bit and CMYK become RGB; transparent pixels are laid on white;
+    of an animation the first frame is taken.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, PermissionError
+        As `open` raises them.
+    ValueError
+        If it is not a picture, is cut off, or has over 100 million pixels.
+    ModuleNotFoundError
+        If Pillow is not installed.
+
+    Examples
+    --------
+    >>> from convlab import zoo
+    >>> read(zoo.photos()["coffee"]).shape
+    (400, 600, 3)
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError('reading pictures needs Pillow: pip install "convlab[lab]"') from None
+
+    with open(path, "rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # size is judged here, by the header; the other warnings are about tags we do not use
+        try:
+            with Image.open(file) as picture:
+                width, height = picture.size
+                if width * height <= PIXELS:
+                    return _rgb(ImageOps.exif_transpose(picture))
+                excess = f"it has {width} x {height}"
+        except Image.DecompressionBombError as error:  # beyond Pillow's own limit, which stays as it is: threads share it
+            excess = str(error)
+        except UnidentifiedImageError:
+            raise ValueError(f"{path} is not a picture that Pillow can read") from None
+        except Exception as error:  # each of Pillow's readers raises its own
+            raise ValueError(f"{path} is not a picture that Pillow can read: {error}") from error
+    raise ValueError(f"a picture may have {PIXELS:,} pixels at most: {path}: {excess}")
+
+
+def _rgb(picture) -> np.ndarray:  # type: ignore[no-untyped-def]  # a PIL.Image, which is optional
+    """Return an opened Pillow picture as uint8 (H, W, 3)."""
+    from PIL import Image
+
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        # More than 8 bits a pixel. 16-bit files use 0 .. 65535; Pillow's own conversion would clip at 255.
+        grey = np.asarray(picture, np.float64)
+        low, high = 0.0, 65535.0
+        if picture.mode == "F":
+            finite = grey[np.isfinite(grey)]
+            low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+            grey = np.nan_to_num(grey, nan=low, posinf=high, neginf=low)
+        grey = ((grey - low) / (high - low or 1.0)).clip(0, 1)
+        return np.repeat(np.rint(grey * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.asarray(picture.convert("RGB"))
+
+
+def as_rgb(image: Picture) -> np.ndarray:
+    """Return a path's picture, or a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), as uint8 (H, W, 3).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the array is not uint8 or has another shape.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        return read(Path(image))
+    array = np.asarray(image)
+    if array.dtype != np.uint8:
+        raise TypeError(f"a picture's numbers must be uint8 (0 to 255): dtype={array.dtype}")
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        raise ValueError(f"a picture must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): shape={np.shape(image)}")
+    if array.shape[2] == 4:
+        cover = array[:, :, 3:] / 255.0
+        array = np.rint(array[:, :, :3] * cover + 255 * (1 - cover)).astype(np.uint8)
+    return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
+
+
+def interpolation(source: int, target: int) -> np.ndarray:
+    """Return the matrix (target, source) that scales one axis bilinearly.
+
+    New pixel centres are laid over the old ones; each weighs its neighbours with a triangle one old pixel
+    wide, or, where the picture shrinks, one new pixel wide, so that every old pixel counts.
+
+    Examples
+    --------
+    >>> interpolation(4, 2)
+    array([[0.42857143, 0.42857143, 0.14285714, 0.        ],
+           [0.        , 0.14285714, 0.42857143, 0.42857143]])
+    """
+    step = source / target
+    width = max(step, 1.0)
+    centres = (np.arange(target) + 0.5) * step
+    distance = np.abs(np.arange(source) + 0.5 - centres[:, None]) / width
+    weights = np.maximum(1 - distance, 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Scale an image (H, W, C) to (height, width, C), float32, bilinearly.
+
+    The numbers are those of Pillow's `BILINEAR` filter, without its rounding to whole values.
+
+    Examples
+    --------
+    >>> resize(np.array([[[0.0], [4.0]]]), 1, 4)[0, :, 0]
+    array([0., 1., 3., 4.], dtype=float32)
+    """
+    rows = interpolation(image.shape[0], height).astype(np.float32)
+    columns = interpolation(image.shape[1], width).astype(np.float32)
+    pixels = np.asarray(image, np.float32)
+    return np.einsum("hH,HWC,wW->hwC", rows, pixels, columns, optimize=True)
+
+
+def square(image: np.ndarray) -> np.ndarray:
+    """Return the largest square from the middle of an image (H, W, C)."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]

@@ -1,0 +1,44 @@
+"""A table to read: plain text where it is printed, HTML in a notebook."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+
+
+class Table:
+    """A table to read: plain text where it is printed, HTML in a notebook.
+
+    Attributes
+    ----------
+    title : str
+    head : tuple of str
+    rows : list of tuple of str
+        The first two columns are words, the others numbers.
+    """
+
+    def __init__(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self.title, self.head, self.rows = title, tuple(head), [tuple(row) for row in rows]
+
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        return iter(self.rows)
+
+    def __str__(self) -> str:
+        widths = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
+
+        def line(row: tuple[str, ...]) -> str:
+            cells = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+            return "  ".join(cells).rstrip()
+
+        return "\n".join([self.title, line(self.head), "-" * (sum(widths) + 2 * len(widths) - 2), *map(line, self.rows)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        def line(row: tuple[str, ...], tag: str) -> str:
+            sides = ["left" if i < 2 else "right" for i in range(len(row))]
+            cells = (f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>' for cell, side in zip(row, sides, strict=True))
+            return f"<tr>{''.join(cells)}</tr>"
+
+        body = "".join(line(row, "td") for row in self.rows)
+        return f"<table><caption>{html.escape(self.title)}</caption><thead>{line(self.head, 'th')}</thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,51 @@
+"""What every test shares: Hypothesis profiles, ``--no-skips`` and the path of the shared data.
+
+``pytest --hypothesis-profile=ci`` (or the variable CI) draws more examples; ``pytest --no-skips`` fails where a
+test would be skipped, so that a run can prove that no oracle was absent.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Before NumPy loads: BLAS threads that wait by spinning make small matrices many times slower on a busy machine.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# No deadline: a first call compiles. Derandomised: a red run is red again. `too_slow` judges the machine, not the test.
+common = {"deadline": None, "derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("dev", max_examples=20, **common)
+settings.register_profile("ci", max_examples=100, **common)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--no-skips", action="store_true", help="fail every test that would be skipped")
+
+
+def _refuse_skip(report, config):
+    """Turn the report of a skip into a failure where no skips are wanted; an expected failure is none."""
+    if config.getoption("--no-skips") and report.skipped and not hasattr(report, "wasxfail"):
+        *_, reason = report.longrepr
+        report.outcome, report.longrepr = "failed", f"{report.nodeid}: {reason} (--no-skips)"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    return _refuse_skip((yield), item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return _refuse_skip((yield), collector.config)
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Return the folder of real weights and pictures beside the repository."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("the folder ../shared/data beside the repository is absent")
+    return path
