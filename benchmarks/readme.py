@@ -1,0 +1,135 @@
+"""Measure the ladder, and write what README and the ladder's docstring show between their markers; the networks' times are the stored ones.
+
+python benchmarks/readme.py        (needs convlab and pillow; about half a minute)
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import convlab as cl
+from convlab import lessons
+from convlab.bench import Benchmark, rate
+
+ROOT = Path(__file__).parent.parent
+README, LADDER = ROOT / "README.md", ROOT / "convlab" / "kernels" / "__init__.py"
+MARKERS = {
+    README: ("<!-- generated: benchmarks/readme.py -->", "<!-- end -->"),
+    LADDER: (".. generated: benchmarks/readme.py", ".. end"),
+}
+
+LAYERS = {
+    "standard 3x3": cl.ConvSpec(32, 64, 3, padding="same"),
+    "depthwise 3x3": cl.ConvSpec.depthwise(128, 3, padding="same"),
+    "pointwise": cl.ConvSpec.pointwise(128, 128),
+}
+SIDE = 56
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, numbers (all but the first column) to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def ladder(results: Mapping[str, Benchmark]) -> str:
+    """Return every rung's speed on three layers, and how many times naive's that is."""
+    rows = []
+    for i, rung in enumerate(cl.KERNELS):
+        timings = [result.timings[i] for result in results.values()]
+        speedups = [t.mac_rate / result.slowest.mac_rate for t, result in zip(timings, results.values(), strict=True)]
+        rows.append([f"`{rung}`", *(f"{rate(t.mac_rate)} ({speedup:,.0f} x)" for t, speedup in zip(timings, speedups, strict=True))])
+    head = ["MACs a second (against naive)", *LAYERS]
+    said = f"One picture of {SIDE}x{SIDE}, float32, verified equal, then timed on {cpu()}; `cl.bench()` does it on yours."
+    return f"{markdown(head, rows)}\n\n{said}"
+
+
+def shares(results: Mapping[str, Benchmark]) -> str:
+    """Return which share of the cores' FMA peak every rung reaches, as a table of reStructuredText."""
+    rows = [("share of the FMA peak", *results)]
+    for i, rung in enumerate(cl.KERNELS):
+        peaks = [(2 * result.timings[i].mac_rate, result.peak) for result in results.values()]
+        rows.append((rung, *(f"{100 * rate / peak:.2g} %" for rate, peak in peaks if peak)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = "  ".join("=" * width for width in widths)
+    head, *body = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    said = f"One picture of {SIDE}x{SIDE}, float32, on {cpu()}:"
+    return "\n".join([said, "", rule, head, rule, *body, rule])
+
+
+def race() -> str:
+    """Return the stored times of whole networks against other engines, the fastest of each row marked."""
+    stored = lessons.results("networks")
+    engines = ["convlab", "onnxruntime", "openvino", "torch.compile", "torch"]
+    rows = []
+    for match in stored["matches"]:
+        # OpenVINO counts with the better of its two modes.
+        names = {engine: [name for name in match["engines"] if name.partition(" ")[0] == engine] for engine in engines}
+        times = {e: min(match["engines"][name]["median"] for name in mine) * 1e3 / match["batch"] for e, mine in names.items() if mine}
+        written = {engine: f"{time:.2f}" for engine, time in times.items()}
+        written[min(times, key=times.__getitem__)] = f"**{min(times.values()):.2f}**"
+        threads = f"{match['threads']} thread{'s' if match['threads'] > 1 else ''}"
+        rows.append([f"{match['network']}, batch {match['batch']}, {threads}", *(written.get(engine, "") for engine in engines)])
+    said = (
+        f"MobileNet V1 and V2 at 224x224, float32, median ms a picture on {stored['machine']['cores']} cores of {stored['machine']['cpu']}:"
+        " `model.compile()` against other engines, each at its best settings. `benchmarks/README.md` says how it was measured."
+    )
+    return f"{markdown(['ms a picture', *engines], rows)}\n\n{said}"
+
+
+def cpu() -> str:
+    """Return what the processor calls itself."""
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    )
+    return f"{len(names)} cores of {names[0]}" if names else platform.processor() or platform.machine()
+
+
+def separable() -> str:
+    """Count the documents' two worked examples."""
+    rows = []
+    for side, filters in ((6, 5), (5, 16)):
+        c = cl.compare(side, side, in_channels=3, out_channels=filters, kernel=3)
+        two = f"{c.depthwise.macs:,} + {c.pointwise.macs:,} = {c.separable.macs:,}"
+        rows.append(
+            [
+                f"{side}x{side}x3, {filters} filters 3x3",
+                f"{c.standard.macs:,}",
+                two,
+                f"1/{filters} + 1/9 = {c.formula:.4f}",
+                f"{c.saved:.2%}",
+            ]
+        )
+    return markdown(["MACs", "standard", "depthwise + pointwise", "ratio", "saved"], rows).replace("%", " %")
+
+
+def photo() -> str:
+    """Classify a shipped photo with the embedded model."""
+    guesses = cl.load().classify(cl.zoo.photos()["chelsea"], top=3)
+    said = ", ".join(f"{label} {probability:.1%}".replace("%", " %") for label, probability in guesses)
+    return f"`convlab classify chelsea`, a photo and a trained MobileNet V2 that come with the package, says: {said}."
+
+
+def replace(path: Path, body: str) -> None:
+    """Replace what stands between a file's markers."""
+    begin, end = MARKERS[path]
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    if not after:
+        raise SystemExit(f"{path} must hold the markers {begin} and {end}")
+    path.write_text(f"{before}{begin}\n\n{body}\n\n{end}{after}", encoding="utf-8")
+    print(body)
+
+
+def main() -> None:
+    """Measure, every rung verified equal first, and write."""
+    measured = {name: cl.bench(spec=spec, height=SIDE, width=SIDE) for name, spec in LAYERS.items()}
+    replace(README, "\n\n".join((ladder(measured), race(), separable(), photo())))
+    replace(LADDER, shares(measured))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,512 @@
+"""Verify, warm up, time: kernels side by side on one workload.
+
+A time says something only about code that is right, so every kernel is compared before it is timed. The
+inputs are small integers, whose sums are exact in every dtype and in every order: kernels must agree to
+the last bit. `naive` is the reference as far as it is quick enough; beyond that `im2col`, which has just agreed with it.
+
+A slow kernel cannot run what a fast one needs to show itself. So each climbs through ever larger crops of the
+workload (sides halved: 7x7, 14x14, 28x28, ...) until one takes it too long, and is timed on the largest
+that did not. The row says which, and MACs per second compare rows of different sizes.
+
+The first call stands apart: there a compiled kernel loads Numba and is compiled, or read from Numba's cache on
+disk. Then the kernels take turns, one call a round, so that whatever else the machine does meanwhile meets them all alike.
+The minimum is the best estimate of what the code needs; a median far above it tells of a busy machine.
+
+How good a time is, only the machine can say. So its peak is measured in the same run (`machine.fma_peak`, on all cores, as
+kernels may use them), and each row shows what share of it the kernel reached. Arithmetic intensity, FLOPs per byte that
+must be moved, tells whether a kernel could reach it at all: below peak / bandwidth the memory sets the pace (Williams et al. 2009).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from . import machine
+from .conv import KernelLike, runner
+from .cost import cost, sizes
+from .forward import Model
+from .geometry import ConvGeometry, ConvSpec, integer
+from .kernels import KERNELS, Kernel, KernelFunction, resolve
+from .layers import Shape
+from .machine import Machine
+from .tables import Table
+
+if TYPE_CHECKING:
+    from .plan import Plan  # not imported to run: Numba takes its time to load
+
+REFERENCES = (KERNELS["naive"], KERNELS["im2col"])
+"""Whose results the others are compared with: the equation, and what carries on where it is too slow."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one kernel took.
+
+    Attributes
+    ----------
+    name : str
+        The kernel's.
+    runner : str
+        Whose function ran: the fastest rung's where the kernel lacks this kind of convolution.
+    shape : (int, int, int, int)
+        (N, H, W, C) of the input it was timed on.
+    macs : int
+        What one call computes.
+    intensity : float
+        FLOPs per byte that one call must at least move.
+    first_call : float
+        Seconds of the very first call, on the smallest crop; nearly all of it is loading and compiling, if the kernel is compiled.
+    seconds : tuple of float
+        One call in each round.
+    """
+
+    name: str
+    runner: str
+    shape: Shape
+    macs: int
+    intensity: float
+    first_call: float
+    seconds: tuple[float, ...]
+
+    @property
+    def minimum(self) -> float:
+        """Seconds of the fastest call."""
+        return min(self.seconds)
+
+    @property
+    def median(self) -> float:
+        """Seconds of the middle call."""
+        return statistics.median(self.seconds)
+
+    @property
+    def mac_rate(self) -> float:
+        """MACs per second in the fastest call."""
+        return self.macs / self.minimum
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Kernels timed on one workload; prints as a table.
+
+    Attributes
+    ----------
+    spec : ConvSpec
+    shape : (int, int, int, int)
+        (N, H, W, C) of the whole workload.
+    dtype : str
+    timings : tuple of Timing
+        In the order in which the kernels were given.
+    peak : float or None
+        FLOP/s that all cores reach in registers alone, measured in the same run; None for integers, or without the JIT.
+    machine : Machine
+        What it ran on.
+    """
+
+    spec: ConvSpec
+    shape: Shape
+    dtype: str
+    timings: tuple[Timing, ...]
+    peak: float | None
+    machine: Machine
+
+    @property
+    def slowest(self) -> Timing:
+        """The kernel with the fewest MACs per second."""
+        return min(self.timings, key=lambda timing: timing.mac_rate)
+
+    @property
+    def table(self) -> Table:
+        """One row a kernel: input, MACs, first call, minimum, median, MACs per second, speed-up over the slowest."""
+
+        def row(timing: Timing) -> tuple[str, ...]:
+            speedup = timing.mac_rate / self.slowest.mac_rate
+            return (
+                timing.name if timing.runner == timing.name else f"{timing.name} (run by {timing.runner})",
+                sizes(timing.shape if timing.shape[0] > 1 else timing.shape[1:]),
+                f"{timing.macs:,}",
+                duration(timing.first_call),
+                duration(timing.minimum),
+                duration(timing.median),
+                rate(timing.mac_rate),
+                f"{speedup:,.0f} x" if speedup >= 100 else f"{speedup:.1f} x",
+                _share(2 * timing.mac_rate, self.peak),
+            )
+
+        batch, height, width, _ = self.shape
+        output = self.spec.geometry(height, width).out_shape
+        pictures = f"{batch} x " if batch > 1 else ""
+        title = (
+            f"{self.spec.kind} {pictures}{sizes(self.shape[1:])} -> {sizes(output)}, window {sizes(self.spec.kernel)}, {self.dtype}:"
+            " verified equal, then timed"
+        )
+        head = ("kernel", "input", "MACs", "first call", "minimum", "median", "MAC/s", f"vs {self.slowest.name}", "of peak")
+        return Table(title, head, [row(timing) for timing in self.timings])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain dicts, lists, numbers and strings, ready for JSON."""
+        timings = [{**asdict(timing), "minimum": timing.minimum, "median": timing.median} for timing in self.timings]
+        return {**asdict(self), "timings": timings}
+
+    def __str__(self) -> str:
+        return str(self.table)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+
+def duration(seconds: float) -> str:
+    """Write a duration with three digits.
+
+    Examples
+    --------
+    >>> duration(12.34), duration(0.0123), duration(0.0000456)
+    ('12.3 s', '12.3 ms', '45.6 us')
+    """
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{_three(seconds / size)} {unit}"
+    return f"{_three(seconds / 1e-6)} us"
+
+
+def rate(per_second: float) -> str:
+    """Write MACs per second with three digits.
+
+    Examples
+    --------
+    >>> rate(3_140_000), rate(45_600_000_000)
+    ('3.14 M', '45.6 G')
+    """
+    for unit, size in (("G", 1e9), ("M", 1e6)):
+        if per_second >= size:
+            return f"{_three(per_second / size)} {unit}"
+    return f"{_three(per_second / 1e3)} k"
+
+
+def _share(flops: float, peak: float | None) -> str:
+    return "" if peak is None else f"{flops / peak:.1%}".replace("%", " %")
+
+
+def _three(value: float) -> str:
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value >= 0.01 else f"{value:.1g}"
+
+
+class _Workload(NamedTuple):
+    x: np.ndarray
+    w: np.ndarray
+    geometry: ConvGeometry
+    macs: int
+
+
+def _workloads(spec: ConvSpec, shape: tuple[int, int, int], dtype: np.dtype) -> list[_Workload]:
+    """Return crops of the workload (batch, height, width), smallest first, the whole last."""
+    batch, height, width = shape
+    spec.geometry(height, width)  # a workload without output is refused before anything is allocated
+    rng = np.random.default_rng(0)
+    # At most 3 * 2 a product: exact in float32 below 2^24 / 6, which is 2.7 million taps a filter.
+    x = rng.integers(-3, 4, (batch, height, width, spec.in_channels), np.int8).astype(dtype)
+    w = rng.integers(-2, 3, spec.weight_shape, np.int8).astype(dtype)
+    w.flags.writeable = False
+    crops: list[_Workload] = []
+    while True:
+        crop = x if not crops else np.ascontiguousarray(x[:1, :height, :width])
+        crop.flags.writeable = False
+        macs = cost(spec, height, width, batch=len(crop)).macs
+        crops.insert(0, _Workload(crop, w, spec.geometry(height, width), macs))
+        if (height, width) == (1, 1):
+            return crops
+        height, width = -(-height // 2), -(-width // 2)
+        try:
+            spec.geometry(height, width)
+        except ValueError:  # the window no longer fits
+            return crops
+
+
+def _call(function: KernelFunction, workload: _Workload) -> tuple[float, np.ndarray]:
+    start = time.perf_counter()
+    y = function(workload.x, workload.w, workload.geometry)
+    return time.perf_counter() - start, y
+
+
+def _compare(name: str, y: np.ndarray, reference: np.ndarray, workload: _Workload) -> None:
+    """Raise unless a kernel's result is the reference."""
+    if not isinstance(y, np.ndarray) or y.shape != reference.shape or y.dtype != reference.dtype:
+        got = f"{y.dtype} {y.shape}" if isinstance(y, np.ndarray) else type(y).__name__
+        raise ValueError(f"kernel {name!r} must return {reference.dtype} {reference.shape}: it returned {got}")
+    wrong = np.argwhere(y != reference)
+    if len(wrong):
+        first = tuple(int(i) for i in wrong[0])
+        raise ValueError(
+            f"kernel {name!r} must be right before it is timed: on x {workload.x.shape} {len(wrong):,} of {y.size:,} outputs differ"
+            f" from the reference, the first at (n, i, j, o) = {first}: {y[first]:g}, must be {reference[first]:g}"
+        )
+
+
+def _climb(
+    kernel: Kernel, function: KernelFunction, workloads: Sequence[_Workload], references: list[np.ndarray], budget: float
+) -> tuple[float, _Workload]:
+    """Compare a kernel on ever larger workloads; return the seconds of its first call and the largest within the budget.
+
+    A kernel of `REFERENCES` adds its own results to `references` where there are none yet; any other stops there.
+    """
+    first_call, _ = _call(function, workloads[0])
+    seconds, reached = 0.0, workloads[0]
+    for i, workload in enumerate(workloads):
+        # A call that is all overhead grows less than its MACs, so the next size is tried unless it is far out of reach.
+        estimate = seconds * workload.macs / workloads[i - 1].macs
+        if seconds > budget or estimate > 10 * budget or (i == len(references) and kernel not in REFERENCES):
+            break
+        seconds, y = _call(function, workload)
+        if i == len(references):
+            references.append(y)
+        _compare(kernel.name, y, references[i], workload)
+        if seconds <= budget:
+            reached = workload
+    return first_call, reached
+
+
+def _peak(number: np.dtype, threads: int) -> float | None:
+    """Return the machine's peak, or None where Numba's JIT is switched off: Python does not come near enough to measure it."""
+    from .kernels import simd
+
+    return machine.fma_peak(number, threads) if simd.JIT else None
+
+
+def bench(
+    *kernels: KernelLike,
+    spec: ConvSpec | None = None,
+    height: SupportsIndex = 56,
+    width: SupportsIndex = 56,
+    batch: SupportsIndex = 1,
+    dtype: DTypeLike = "float32",
+    rounds: SupportsIndex = 5,
+    max_seconds: float = 1.0,
+) -> Benchmark:
+    """Verify kernels against each other, then time them in turns.
+
+    Parameters
+    ----------
+    *kernels : str, Kernel or callable
+        Rungs of `KERNELS` and your own; without any, every rung that takes the dtype.
+    spec : ConvSpec, optional
+        The convolution; standard, 3x3, 32 -> 64 channels, "same" if left out.
+    height, width, batch : int
+        The workload: `batch` pictures of height x width.
+    dtype : dtype
+        float32, float64, int32 or int64.
+    rounds : int
+        Timed calls of each kernel.
+    max_seconds : float
+        About how long the timed calls of one kernel may take together. A kernel too slow for the whole workload is
+        timed on a crop of it; its row says so.
+
+    Returns
+    -------
+    Benchmark
+
+    Raises
+    ------
+    ValueError
+        If a kernel's result differs from the reference (nothing is timed then), two kernels have one name, or
+        `rounds` or `max_seconds` is not positive.
+    TypeError
+        If a kernel does not take the dtype.
+
+    Examples
+    --------
+    >>> import convlab as cl
+    >>> def mine(x, w, g):                           # right for standard convolutions without stride and padding
+    ...     y = np.zeros((len(x), *g.out_shape), x.dtype)
+    ...     for u in range(w.shape[0]):
+    ...         for v in range(w.shape[1]):
+    ...             y += x[:, u : u + g.out_height, v : v + g.out_width] @ w[u, v]
+    ...     return y
+    >>> result = cl.bench("im2col", mine, spec=cl.ConvSpec(3, 5, kernel=3), height=6, width=6, max_seconds=0.1)
+    >>> [(timing.name, timing.macs) for timing in result.timings]
+    [('im2col', 2160), ('mine', 2160)]
+
+    `cl.bench(*cl.KERNELS, mine)` times it beside the whole ladder.
+    """
+    spec = ConvSpec(32, 64, 3, padding="same") if spec is None else spec
+    shape = integer("batch", batch, 1), integer("height", height, 1), integer("width", width, 1)
+    rounds = integer("rounds", rounds, 1)
+    if not 0 < max_seconds < math.inf:
+        raise ValueError(f"max_seconds must be positive and finite: max_seconds={max_seconds}")
+    number = np.dtype(dtype)
+    ladder = [kernel for kernel in KERNELS.values() if number.name in kernel.dtypes]
+    chosen = [resolve(kernel, number) for kernel in (kernels or ladder or KERNELS)]
+    names = [kernel.name for kernel in chosen]
+    if len(set(names)) < len(names):
+        raise ValueError(f"kernels must have different names, such as Kernel('mine', standard=f) gives: {', '.join(names)}")
+
+    workloads = _workloads(spec, shape, number)
+    references: list[np.ndarray] = []
+    ran = {kernel: runner(kernel, spec, number) for kernel in (*REFERENCES, *chosen)}
+    reached = {kernel: _climb(kernel, function, workloads, references, max_seconds / rounds) for kernel, (function, _) in ran.items()}
+    seconds: dict[Kernel, list[float]] = {kernel: [] for kernel in chosen}
+    for _ in range(rounds):
+        for kernel in chosen:
+            seconds[kernel].append(_call(ran[kernel][0], reached[kernel][1])[0])
+
+    def timing(kernel: Kernel) -> Timing:
+        first_call, workload = reached[kernel]
+        pictures, high, wide, _ = workload.x.shape
+        intensity = cost(spec, high, wide, batch=pictures, dtype=number).intensity
+        return Timing(kernel.name, ran[kernel][1], workload.x.shape, workload.macs, intensity, first_call, tuple(seconds[kernel]))
+
+    peak = _peak(number, machine.cores()) if number.kind == "f" else None
+    return Benchmark(spec, workloads[-1].x.shape, number.name, tuple(map(timing, chosen)), peak, machine.describe())
+
+
+@dataclass(frozen=True)
+class PlanTiming:
+    """How long one compiled plan took.
+
+    Attributes
+    ----------
+    name : str
+        The network's.
+    batch, threads : int
+        Of the plan.
+    macs : int
+        What one call computes.
+    first_call : float
+        Seconds to fold and pack the weights and to call the plan once; the very first in a process also loads and compiles code.
+    seconds : tuple of float
+        One call in each round.
+    """
+
+    name: str
+    batch: int
+    threads: int
+    macs: int
+    first_call: float
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Seconds of the middle call."""
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True)
+class NetworkBenchmark:
+    """Compiled plans timed; prints as a table.
+
+    Attributes
+    ----------
+    timings : tuple of PlanTiming
+    peaks : dict
+        Threads -> FLOP/s that as many cores reach in registers alone, measured in the same run; None without the JIT.
+    machine : Machine
+    """
+
+    timings: tuple[PlanTiming, ...]
+    peaks: dict[int, float | None]
+    machine: Machine
+
+    @property
+    def table(self) -> Table:
+        """One row a plan: MACs, first call, minimum, median, MACs per second, share of the peak."""
+
+        def row(timing: PlanTiming) -> tuple[str, ...]:
+            least = min(timing.seconds)
+            return (
+                timing.name,
+                f"{timing.batch} x",
+                str(timing.threads),
+                f"{timing.macs:,}",
+                duration(timing.first_call),
+                duration(least),
+                duration(timing.median),
+                rate(timing.macs / least),
+                _share(2 * timing.macs / least, self.peaks[timing.threads]),
+            )
+
+        head = ("network", "batch", "threads", "MACs", "first call", "minimum", "median", "MAC/s", "of peak")
+        return Table("compiled plans: verified against the model, then timed", head, [row(timing) for timing in self.timings])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain dicts, lists, numbers and strings, ready for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return str(self.table)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+
+CLOSE = 1e-4
+"""How far a plan's logits may lie from the model's, as a share of the largest: both round, in other orders, through some 50 layers."""
+
+
+def bench_networks(*models: Model, batch: SupportsIndex = 1, rounds: SupportsIndex = 30) -> NetworkBenchmark:
+    """Compile models, verify the plans against the models, then time them in turns, on one thread and on all cores.
+
+    Parameters
+    ----------
+    *models : Model
+    batch : int
+        Pictures in a call.
+    rounds : int
+        Timed calls of each plan.
+
+    Returns
+    -------
+    NetworkBenchmark
+
+    Raises
+    ------
+    ValueError
+        If a plan's logits differ from its model's, or no model is given.
+
+    Examples
+    --------
+    >>> import convlab as cl
+    >>> model = cl.Model.random(cl.mobilenet_v1(alpha=0.25, resolution=32, classes=10))
+    >>> {timing.macs for timing in bench_networks(model, rounds=1).timings} == {cl.cost(model.network).macs}
+    True
+    """
+    batch, rounds = integer("batch", batch, 1), integer("rounds", rounds, 1)
+    if not models:
+        raise ValueError("bench_networks needs at least one model")
+    rng = np.random.default_rng(0)
+    plans: list[tuple[Model, Plan, np.ndarray, float]] = []
+    for model in models:
+        x = rng.uniform(-1, 1, (batch, *model.network.input)).astype(np.float32)
+        expected = model(x, kernel="im2col")
+        for threads in sorted({1, machine.cores()}):
+            start = time.perf_counter()
+            plan = model.compile(batch, threads)
+            y = plan(x)
+            first_call = time.perf_counter() - start
+            worst = float(np.abs(y - expected).max() / np.abs(expected).max())
+            if not worst <= CLOSE:
+                raise ValueError(
+                    f"a plan must agree with its model before it is timed: {model.network.name} differs by {worst:.2g} of the largest"
+                )
+            plans.append((model, plan, x, first_call))
+    seconds: list[list[float]] = [[] for _ in plans]
+    for _ in range(rounds):
+        for (_, plan, x, _), times in zip(plans, seconds, strict=True):
+            start = time.perf_counter()
+            plan(x)
+            times.append(time.perf_counter() - start)
+    peaks = {plan.threads: _peak(np.dtype("float32"), plan.threads) for _, plan, _, _ in plans}
+    timings = (
+        PlanTiming(model.network.name, batch, plan.threads, cost(model.network, batch=batch).macs, first, tuple(times))
+        for (model, plan, _, first), times in zip(plans, seconds, strict=True)
+    )
+    return NetworkBenchmark(tuple(timings), peaks, machine.describe())
