@@ -1,0 +1,272 @@
+"""`convlab check` as a user meets it: what it prints and writes, what it refuses, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from convlab import cli
+from convlab.checker import OPS, STYLES
+from convlab.checker.grading import VISIBILITIES
+from convlab.checker.runner import EXAMPLES, FileReport
+
+RIGHT = "import numpy as np\ndef f(x): return np.clip(x, 0, 6)\n"
+WRONG = "import numpy as np\ndef f(x): return np.maximum(x, 0)\n"
+RELU = ("--op", "relu6")
+
+
+@pytest.fixture
+def convlab(capsys):
+    """Return a function that runs the command line and gives (exit code, stdout, stderr)."""
+
+    def run(*argv):
+        code = cli.run([str(argument) for argument in argv])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def student(tmp_path):
+    """Return a function that writes a program and gives its path."""
+
+    def write(code, name="student.py"):
+        path = tmp_path / name
+        path.write_text(code, encoding="utf-8")
+        return path
+
+    return write
+
+
+def assert_one_line(err, start):
+    assert err.startswith(start), err
+    assert err.count("\n") == 1
+    assert err[:-1].isprintable()
+
+
+# One file
+
+
+def test_a_right_function_passes(convlab, student):
+    code, out, err = convlab("check", f"{student(RIGHT)}:f", *RELU)
+    assert (code, err) == (0, "")
+    assert out.startswith("student.py:f: relu6, style convlab: passed")
+
+
+def test_a_wrong_function_fails_with_its_case(convlab, student):
+    code, out, err = convlab("check", student(WRONG), "--function", "f", *RELU)
+    assert (code, err) == (1, "")
+    assert "FAILED" in out
+    assert "The smallest failing case" in out
+
+
+FAULTS = {  # one of each kind; `test_runner.py` has the rest
+    "import nosuch": "No module named 'nosuch'",
+    "import os\ndef f(x): os._exit(0)": "exit code 0",
+    "def f(x):\n  while True: pass": "one call took longer than 2 s",
+    "import numpy as np\ndef f(x): return np.empty(40 * 10**9)": "more than 1024 MiB of memory needed",
+    "def f(x):\n  while True: print('x' * 10**6)": "printed more than 10 MB",
+    "import subprocess\ndef f(x): subprocess.Popen(['sleep', '300']); return x.clip(0, 6)": "left running",
+    "def f(x): import scipy.signal": "scipy is forbidden",
+}
+
+
+@pytest.mark.parametrize("program", FAULTS)
+def test_every_fault_is_a_clear_line_and_code_1(convlab, student, program):
+    limits = ("--call-timeout", 2, "--timeout", 20, "--memory", 1024, "--forbid", "torch,scipy")
+    started = time.monotonic()
+    code, out, err = convlab("check", f"{student(program)}:f", *RELU, *limits)
+    assert (code, err) == (1, "")
+    assert FAULTS[program] in out
+    assert time.monotonic() - started < 25
+
+
+def test_its_files(convlab, student, tmp_path):
+    files = [tmp_path / name for name in ("report.json", "results.json", "junit.xml")]
+    options = [str(part) for pair in zip(("--json", "--gradescope", "--junit"), files, strict=True) for part in pair]
+    code, out, _ = convlab("check", f"{student(WRONG)}:f", *RELU, *options, "--points", 20, "--visibility", "hidden")
+    assert code == 1
+    report = FileReport.from_dict(json.loads(files[0].read_text()))
+    assert str(report) == out[:-1]
+    results = json.loads(files[1].read_text())
+    assert results["score"] == pytest.approx(20 * report.score, abs=1e-3)
+    assert {results["visibility"], *(test["visibility"] for test in results["tests"])} == {"hidden"}
+    (suite,) = ET.parse(files[2]).getroot()
+    assert suite.attrib["name"] == "student.py:f"
+
+
+def test_a_file_that_does_not_load_has_its_files_too(convlab, student, tmp_path):
+    code, *_ = convlab("check", f"{student('1 / 0')}:f", "--gradescope", tmp_path / "results.json")
+    assert code == 1
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["score"] == 0
+    assert "ZeroDivisionError" in results["tests"][0]["output"]
+
+
+def test_weights_change_the_score(convlab, student, tmp_path):
+    scores = []
+    for weights in ({}, {"values": 1000}):
+        (tmp_path / "weights.json").write_text(json.dumps(weights))
+        code, *_ = convlab(
+            "check", f"{student(WRONG)}:f", *RELU, "--weights", tmp_path / "weights.json", "--json", tmp_path / "report.json"
+        )
+        assert code == 1
+        scores.append(json.loads((tmp_path / "report.json").read_text())["score"])
+    assert scores[0] > 0.05
+    assert scores[1] < 0.01
+
+
+def test_the_seed_is_passed_on(convlab, student, tmp_path):
+    _, out, _ = convlab("check", f"{student(WRONG)}:f", *RELU, "--seed", 3, "--json", tmp_path / "report.json")
+    assert "seed 3" in out
+    assert json.loads((tmp_path / "report.json").read_text())["seed"] == 3
+
+
+def test_what_a_function_says_cannot_colour_the_terminal(convlab, student):
+    code, out, err = convlab(
+        "check", f"{student(chr(10).join(['def f(x):', '  print(chr(27) + chr(7))', '  raise ValueError(chr(27) + chr(55296))']))}:f"
+    )
+    assert code == 1
+    assert out.replace("\n", "").isprintable() or "�" in out
+    assert not {"\x1b", "\x07"} & set(out + err)
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_the_shipped_examples(convlab, example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = convlab("check", f"examples/{example}:conv2d")
+    assert (code, err) == (0 if example == "right.py" else 1, "")
+    assert ("Diagnosis: " in out) == (code == 1)
+
+
+def test_a_file_of_its_own_comes_before_the_shipped_example(convlab, student, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").mkdir()
+    student("conv2d = 3", "examples/flipped.py")
+    code, out, _ = convlab("check", "examples/flipped.py:conv2d")
+    assert code == 1
+    assert "'conv2d' must be a function: it is int" in out
+
+
+# A folder
+
+
+def test_a_folder(convlab, student, tmp_path):
+    (tmp_path / "submissions").mkdir()
+    for name, program in {"ann.py": RIGHT, "ben.py": WRONG, "cem.py": "1 / 0"}.items():
+        student(program, f"submissions/{name}")
+    argv = ("check", tmp_path / "submissions", "--function", "f", *RELU, "--out", tmp_path / "deep" / "out", "--jobs", 2)
+    code, out, err = convlab(*argv)
+    assert (code, err) == (1, "")
+    assert re.search(r"^ann\.py +passed +100 %$", out, re.MULTILINE)
+    assert re.search(r"^cem\.py +cem\.py does not load:", out, re.MULTILINE)
+    assert "1 of 3 passed" in out
+    assert len(json.loads((tmp_path / "deep" / "out" / "table.json").read_text())) == 3
+    started = time.monotonic()
+    assert convlab(*argv) == (code, out, err)
+    assert time.monotonic() - started < 2  # nothing is checked again
+    assert convlab(*argv, "--pattern", "a*.py")[0] == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_is_quiet(tmp_path):
+    (tmp_path / "f.py").write_text(f"import time\nopen({str(tmp_path / 'started')!r}, 'w').close()\ntime.sleep(300)\n")
+    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    start += "from convlab.cli import run; sys.exit(run(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, "check", f"{tmp_path / 'f.py'}:f", "--call-timeout", "200", "--timeout", "200"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        end = time.monotonic() + 60
+        while not (tmp_path / "started").exists():
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == (b"", b"")
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+
+
+# Wrong usage
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ([], "convlab check: the following arguments are required: FILE:FUNCTION"),
+        (["{file}"], "convlab check: say which function to check, as FILE:FUNCTION, or --function NAME: "),
+        (["{folder}"], "convlab check: say which function to check, as --function NAME: "),
+        (["{folder}", "--function", "f"], "convlab check: say where the table and the reports go: --out DIR"),
+        (
+            ["{folder}", "--function", "f", "--out", "{folder}/out", "--pattern", "*.c"],
+            "convlab check: no file of the folder fits the pattern",
+        ),
+        (["{folder}", "--function", "f", "--out", "{file}"], "convlab check: File exists"),
+        (["{folder}", "--function", "f", "--json", "x", "--junit", "x"], "convlab check: --json, --junit only with one file: "),
+        (["{file}:f", "--jobs", "2", "--out", "x"], "convlab check: --out, --jobs only with a folder: "),
+        (["{file}:f", "--jobs", "0"], "convlab check: argument --jobs: must be at least 1: '0'"),
+        (["{folder}/nosuch.py:f"], "convlab check: no such file: "),
+        (["examples/nosuch.py:f"], "convlab check: no such file: examples/nosuch.py"),
+        (["{file}:f", "--op", "conv3d"], "convlab check: op must be one of 'conv2d', "),
+        (["{file}:f", "--style", "keras"], "convlab check: style must be one of 'convlab', 'cs231n', 'torch': style='keras'"),
+        (["{file}:f", "--timeout", "0"], "convlab check: seconds must be above 0: seconds=0.0"),
+        (["{file}:f", "--call-timeout", "soon"], "convlab check: argument --call-timeout: invalid float value: 'soon'"),
+        (["{file}:f", "--memory", "1"], "convlab check: memory must be at least 512 MiB, or NumPy does not load: memory=1"),
+        (["{file}:f", "--forbid", "numpy"], "convlab check: numpy cannot be forbidden, the arguments are its arrays: forbid=numpy"),
+        (["{file}:f", "--points", "-1"], "convlab check: points must be above 0: points=-1.0"),
+        (["{file}:f", "--visibility", "secret"], "convlab check: visibility must be one of visible, hidden, "),
+        (["{file}:f", "--json", "{folder}/nosuch/x.json"], "convlab check: no such folder: "),
+        (["{file}:f", "--weights", "{file}"], "convlab check: weights must be JSON: "),
+        (["{file}:f", "--weights", "{folder}/list.json"], "convlab check: weights must be a JSON object of numbers, by property: "),
+        (["{file}:f", "--weights", "{folder}/names.json"], "convlab check: weights must name properties, which are 'values', "),
+        (["{file}:f", "--weights", "{folder}/nosuch.json"], "convlab check: No such file or directory: "),
+        (["{file}:f", "--colour"], "convlab: unrecognized arguments: --colour"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(convlab, student, tmp_path, argv, line):
+    path = student(RIGHT)
+    (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "names.json").write_text('{"nosuch": 1}')
+    code, out, err = convlab("check", *(part.format(file=path, folder=tmp_path) for part in argv))
+    assert (code, out) == (2, "")
+    assert_one_line(err, line)
+
+
+def test_help_names_every_choice(convlab):
+    code, out, err = convlab("check", "--help")
+    assert (code, err) == (0, "")
+    words = set(re.findall(r"\w+", out))
+    assert {*OPS, *STYLES, *VISIBILITIES} <= words
+    for promise in (
+        "docker run",
+        "--network none",
+        "not against a hostile program",
+        "Exit code: 0 passed, 1 failed, 2 wrong usage",
+        "examples/flipped.py",
+    ):
+        assert promise in " ".join(out.split())
+
+
+def test_without_hypothesis_the_remedy_is_named(tmp_path):
+    code = "import sys; sys.modules['hypothesis'] = None; from convlab.cli import run; sys.exit(run(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", code, "check", "x.py:f"], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_line(done.stderr, 'convlab check: checking needs hypothesis: pip install "convlab[lab]"')
+
+
+def test_nothing_of_the_checker_loads_for_the_other_commands():
+    code = "import sys; from convlab.cli import run; run('cost 6x6x3 --filters 5 --kernel 3'.split()); print('hypothesis' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.endswith("False\n")
