@@ -20,7 +20,7 @@ alpha, the width multiplier, scales every width. rho, the resolution multiplier,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from .geometry import ConvSpec, integer
@@ -238,3 +238,7 @@ def mobilenet_v2(
         yield Dense("classifier", head, classes)
 
     return Network(f"mobilenet_v2 alpha={alpha:g} {side}x{side}", (side, side, 3), tuple(layers()))
+
+
+NETWORKS: Mapping[str, Callable[..., Network]] = {"mobilenet_v1": mobilenet_v1, "mobilenet_v2": mobilenet_v2}
+"""By the names under which the command line knows them."""

@@ -479,7 +479,7 @@ def test_ctrl_c_is_quiet(convlab, monkeypatch):
     def interrupted(network):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "summary", interrupted)
+    monkeypatch.setattr("convlab.cli.summary.summary", interrupted)
     assert convlab("summary", "mobilenet_v1") == (130, "", "")
 
 
@@ -488,7 +488,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch, error):
     def broken(network):
         raise error("a bug")
 
-    monkeypatch.setattr(cli, "summary", broken)
+    monkeypatch.setattr("convlab.cli.summary.summary", broken)
     with pytest.raises(error, match="a bug"):
         cli.run(["summary", "mobilenet_v1"])
 

@@ -1,0 +1,80 @@
+"""`convlab bench`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from .. import machine
+from ..bench import bench, bench_networks
+from ..forward import Model
+from ..geometry import ConvSpec
+from ..mobilenet import NETWORKS
+from ..tables import Table
+from ..terminal import show, waiting
+from .reading import Commands, add_command, refusals
+
+
+def add(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "bench",
+        "how fast the kernels or the networks are here",
+        "Verify, then time: every kernel of the ladder on one layer of each kind, or the compiled plans of MobileNet V1 and V2,\n"
+        "on one thread and on all cores. The machine's peak is measured in the same run. Close other programs first.",
+        "examples:\n  convlab bench kernels --plot roofline.png\n  convlab bench networks --json networks.json",
+    )
+    parser.add_argument("what", choices=("kernels", "networks"), help="what to time")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the results here too")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw them: kernels under the machine's roofline, networks as bars")
+    parser.set_defaults(run=run)
+
+
+LAYERS = {
+    "standard": ConvSpec(32, 64, 3, padding="same"),
+    "depthwise": ConvSpec.depthwise(128, 3, padding="same"),
+    "pointwise": ConvSpec.pointwise(128, 128),
+}
+"""What `bench kernels` times, each on a picture of 56x56."""
+
+
+def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
+    with refusals():  # what cannot be written is refused before the wait
+        for file in filter(None, (arguments.json, arguments.plot)):
+            file.open("a").close()
+        if arguments.plot is not None:
+            from .. import figures
+    if arguments.what == "kernels":
+        results = []
+        for kind, spec in LAYERS.items():
+            with waiting(err, f"compiling, verifying and timing the kernels: {kind}"):
+                results.append(bench(spec=spec))
+            _show_result(out, results[-1].table)
+        where, records = results[0].machine, [result.to_dict() for result in results]
+        if arguments.plot is not None:
+            peak, speed = max(result.peak or 0.0 for result in results), machine.bandwidth(machine.cores())
+            figure = figures.roofline(*results, peak=peak, bandwidth=speed)
+    else:
+        with waiting(err, "compiling, verifying and timing the plans"):
+            result = bench_networks(*(Model.random(build()) for build in NETWORKS.values()))
+        _show_result(out, result.table)
+        where, records = result.machine, [result.to_dict()]
+        if arguments.plot is not None:
+            figure = figures.plans(result)
+    out.print(f"{where.cpu}, {where.cores} cores, BLAS: {where.blas}", style="dim", soft_wrap=True)
+    with refusals():
+        if arguments.json is not None:
+            arguments.json.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+        if arguments.plot is not None:
+            figure.savefig(arguments.plot)
+    return 0
+
+
+def _show_result(out: Console, table: Table) -> None:
+    out.print(table.title, style="bold")
+    out.print()
+    show(out, table, words=1)
+    out.print()

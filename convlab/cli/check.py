@@ -1,0 +1,184 @@
+"""`convlab check`: one file, or a folder of them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from ..tables import Table
+from ..terminal import plain, show, waiting
+from .reading import Commands, WrongInput, add_command, at_least_one, number, refusals
+
+if TYPE_CHECKING:
+    from ..checker.batch import Settings
+    from ..checker.report import Report
+
+ONE_FILE, FOLDER = ("json", "gradescope", "points", "visibility", "junit"), ("out", "jobs", "pattern")
+"""Which options are for which kind of target."""
+
+
+def add(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "check",
+        "whether a function of yours is a convolution",
+        "Call a function of a file on small cases, from the plain to the odd, and report the smallest on which it fails\n"
+        "and the mistake that gives just these numbers. A folder is checked file by file, into one table; run again, an\n"
+        "interrupted check goes on where it stopped. Exit code: 0 passed, 1 failed, 2 wrong usage.\n"
+        "\n"
+        "The file runs in a process of its own, with limits of time and memory. This protects against accidents (endless\n"
+        "loops, crashes, floods of output), not against a hostile program: it can do what you can. Against that, run convlab\n"
+        "itself in a container:\n"
+        "  docker run --rm --network none --read-only --tmpfs /tmp --memory 6g --pids-limit 256 --cap-drop ALL \\\n"
+        '    --user 65534 -v "$PWD":/work:ro -w /work IMAGE convlab check student.py:conv2d',
+        "examples:\n"
+        "  convlab check examples/flipped.py:conv2d             an example that comes with convlab, if there is no such file\n"
+        "  convlab check student.py:my_conv --style torch --forbid torch,scipy,convlab\n"
+        "  convlab check student.py:depthwise --op depthwise --gradescope results.json\n"
+        "  convlab check submissions/ --function conv2d --jobs 2 --out results/",
+    )
+    parser.add_argument("target", metavar="FILE:FUNCTION", help="what to check; or a folder of files, with --function and --out")
+    parser.add_argument("--function", metavar="NAME", help="the function's name, where the target does not say it")
+    parser.add_argument(
+        "--op",
+        default="conv2d",
+        help="what it computes: conv2d, depthwise, pointwise, im2col, output_size, cost, relu6, fold_batch_norm (default: conv2d)",
+    )
+    parser.add_argument(
+        "--style", default="convlab", help="how it takes its arguments: convlab (NHWC), cs231n or torch (NCHW) (default: convlab)"
+    )
+    parser.add_argument("--seed", type=number, default=0, metavar="N", help="the cases are the same for a seed (default: 0)")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="JSON: what each property counts, by its name in --json (default: each its own weight)"
+    )
+    parser.add_argument(
+        "--forbid", type=lambda text: tuple(filter(None, text.split(","))), default=(), metavar="A,B", help="modules it must not import"
+    )
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds for each file (default: 60)")
+    parser.add_argument("--call-timeout", type=float, default=10.0, metavar="S", help="seconds for one call (default: 10)")
+    parser.add_argument("--memory", type=number, default=4096, metavar="MIB", help="memory of its process (default: 4096)")
+    one_file = parser.add_argument_group("one file")
+    one_file.add_argument("--json", metavar="FILE", help="write the report as JSON")
+    one_file.add_argument("--gradescope", metavar="FILE", help="write Gradescope's results.json")
+    one_file.add_argument("--points", type=float, metavar="P", help="what Gradescope gives a right function (default: 100)")
+    one_file.add_argument("--visibility", metavar="V", help="visible, hidden, after_due_date or after_published (default: visible)")
+    one_file.add_argument("--junit", metavar="FILE", help="write JUnit XML")
+    folder = parser.add_argument_group("a folder")
+    folder.add_argument("--out", metavar="DIR", help="where table.csv, table.json and the reports go; needed")
+    folder.add_argument("--jobs", type=at_least_one, metavar="N", help="files checked at a time (default: 1)")
+    folder.add_argument("--pattern", metavar="GLOB", help="which files, such as */conv.py (default: *.py)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
+    try:
+        from ..checker import batch, contracts, grading, runner
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        raise WrongInput('checking needs hypothesis: pip install "convlab[lab]"') from error
+    target, function = arguments.target, arguments.function
+    folder = Path(target).is_dir()
+    if not folder and function is None and ":" in target:
+        target, _, function = target.rpartition(":")
+    with refusals():
+        if not function:
+            what = "--function NAME" if folder else "FILE:FUNCTION, or --function NAME"
+            raise ValueError(f"say which function to check, as {what}: {arguments.target!r}")
+        needless = [f"--{name}" for name in (ONE_FILE if folder else FOLDER) if getattr(arguments, name) is not None]
+        if needless:
+            raise ValueError(f"{', '.join(needless)} only with {'one file' if folder else 'a folder'}: {target!r}")
+        contracts.check_names(arguments.op, arguments.style)
+        limits = runner.Limits(arguments.timeout, arguments.call_timeout, arguments.memory, arguments.forbid)
+        weights = None if arguments.weights is None else _weights(arguments.weights)
+        settings = batch.Settings(function, arguments.op, arguments.style, arguments.seed, weights, limits)
+    if folder:
+        return _check_folder(arguments, settings, out, err)
+
+    with refusals():
+        for name in ("json", "gradescope", "junit"):
+            if (path := getattr(arguments, name)) is not None and not Path(path).absolute().parent.is_dir():
+                raise FileNotFoundError(f"no such folder: {Path(path).parent} (for --{name})")
+        points = 100.0 if arguments.points is None else arguments.points
+        visibility = arguments.visibility or "visible"
+        grading.check_options(points, visibility)
+        path = _example(target)
+        if not path.is_file():
+            raise FileNotFoundError(f"no such file: {target}")
+    with waiting(err, f"checking {plain(path.name)}"), _weights_refused(weights):
+        report = settings.check(path)
+    with refusals():
+        if arguments.json is not None:
+            grading.write_json(arguments.json, report.to_dict())
+        if arguments.gradescope is not None:
+            grading.write_json(arguments.gradescope, grading.gradescope(report, points, visibility))
+        if arguments.junit is not None:
+            grading.write(arguments.junit, grading.junit([report]))
+    # What a function says may hold escape codes: they must not reach the terminal.
+    print("\n".join("".join(c if c.isprintable() else " " for c in line) for line in str(report).split("\n")))
+    return 0 if report.passed else 1
+
+
+def _check_folder(arguments: argparse.Namespace, settings: Settings, out: Console, err: Console) -> int:
+    from ..checker import batch
+
+    with refusals():
+        if arguments.out is None:
+            raise ValueError("say where the table and the reports go: --out DIR")
+        pattern = arguments.pattern or "*.py"
+        names = batch.submissions(arguments.target, pattern)
+        Path(arguments.out).mkdir(parents=True, exist_ok=True)
+    with waiting(err, "checking", len(names)) as progress, _weights_refused(settings.weights):
+        (task,) = progress.task_ids
+
+        def done(name: str, _: Report) -> None:
+            progress.update(task, description=plain(f"checked {name}"), advance=1)
+
+        try:
+            rows = batch.check_folder(arguments.target, settings, arguments.out, arguments.jobs or 1, pattern, done)
+        except batch.Interrupted as error:
+            raise WrongInput(str(error)) from error
+    passed = sum(row["passed"] for row in rows)
+    lines = [
+        (
+            plain(row["file"]),
+            "passed" if row["passed"] else plain(row["mistake"] or row["message"]),
+            f"{row['score']:.0%}".replace("%", " %"),
+        )
+        for row in rows
+    ]
+    show(out, Table("", ("file", "result", "score"), lines))
+    out.print()
+    out.print(f"{passed} of {len(rows)} passed; tables and reports are in {arguments.out}", soft_wrap=True)
+    return 0 if passed == len(rows) else 1
+
+
+def _weights_refused(weights: Mapping[str, float] | None) -> contextlib.AbstractContextManager[None]:
+    """Return what stands around a check: which properties there are to weigh turns out only there."""
+    return contextlib.nullcontext() if weights is None else refusals()
+
+
+def _weights(path: str) -> dict[str, float]:
+    """Read what each property counts."""
+    try:
+        weights = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"weights must be JSON: {path}: {error}") from error
+    if not isinstance(weights, dict) or not all(isinstance(w, int | float) and not isinstance(w, bool) for w in weights.values()):
+        raise ValueError(f"weights must be a JSON object of numbers, by property: {path}")
+    return weights
+
+
+def _example(name: str) -> Path:
+    """Return the file of this name or, where there is none and it is one of `examples/`, the shipped one."""
+    from ..checker.runner import EXAMPLES
+
+    path = Path(name)
+    shipped = EXAMPLES / path.name
+    return shipped if not path.exists() and path.parent.name == "examples" and shipped.is_file() else path
