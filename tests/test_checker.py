@@ -20,6 +20,7 @@ from convlab.checker import SIGNATURES, Case, Crash, cases, check, properties_of
 from convlab.checker.calls import dressed
 from convlab.checker.contracts import EPS, read
 from convlab.checker.strategies import LAYOUTS, laid_out
+from convlab.kernels import im2col
 
 SEEDS = range(20) if os.environ.get("CI") else range(1)
 EXAMPLES = Path(cl.__file__).parent / "checker" / "examples"
@@ -313,6 +314,16 @@ def test_depthwise_filters_of_either_rank(form):
     report = check(conv, op="depthwise")
     wrong = [result.name for result in report.properties if result.passed is False]
     assert wrong == ([] if form == "(KH, KW, C, M)" else ["multiplier"])
+
+
+def test_a_rung_of_the_ladder_is_asked_for_several_filters_per_channel():
+    """In the ladder's contract too: `depthwise_conv2d` hands such filters to a student's kernel."""
+
+    def one_filter_each(x, w, geometry):
+        return np.einsum("nijuvc,uvc->nijc", im2col.windows(x, geometry), w[:, :, 0, : x.shape[3]])
+
+    report = check(one_filter_each, op="depthwise")
+    assert [result.name for result in report.properties if result.passed is False] == ["multiplier"]
 
 
 def test_a_signature_is_read_through_wrappers():

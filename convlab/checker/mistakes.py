@@ -91,6 +91,14 @@ def _stride_then_crop(c: Call) -> Any:
     return c.finish(c.but(stride=(1, 1)).windows()[:, : c.out[0], : c.out[1]])
 
 
+def _rows_side_by_side(c: Call) -> Any:
+    return c.finish(c.but(stride=(1, c.stride[1]), padding=c.sides).windows()[:, : c.out[0]])
+
+
+def _columns_side_by_side(c: Call) -> Any:
+    return c.finish(c.but(stride=(c.stride[0], 1), padding=c.sides).windows()[:, :, : c.out[1]])
+
+
 def _rounded_up(c: Call) -> Any:
     extra = [
         -(size + sum(side) - extent) % step for size, side, extent, step in zip(c.x.shape[1:3], c.sides, c.extent, c.stride, strict=True)
@@ -294,6 +302,17 @@ def _one_group(c: Call) -> Any:
 
 def _circular(c: Call) -> Any:
     return c.finish(c.windows("wrap"))
+
+
+def _negative_indices(c: Call) -> Any:
+    (top, bottom), (left, right) = c.sides
+    wrapped = np.pad(c.x, ((0, 0), (top, 0), (left, 0), (0, 0)), mode="wrap")
+    return c.but(x=np.pad(wrapped, ((0, 0), (0, bottom), (0, right), (0, 0))), padding=0).right()
+
+
+def _channels_tiled(c: Call) -> Any:
+    outputs = c.w.shape[3]
+    return c.but(x=c.x[..., np.arange(outputs) % c.x.shape[3]], groups=outputs).right()
 
 
 def _output_transposed(c: Call) -> Any:
@@ -531,6 +550,22 @@ MISTAKES: tuple[Mistake, ...] = (
         (C, D, P, "im2col", "cost"),
     ),
     Mistake(
+        "row position without the stride",
+        "The result has the right size and its columns are right, but each window lies just one row below the one above it: "
+        "the stride is missing where a window's row is computed.",
+        "For output (1, 1) at stride 2: in which row does the window begin, and in which column?",
+        _rows_side_by_side,
+        EVERYWHERE,
+    ),
+    Mistake(
+        "column position without the stride",
+        "The result has the right size and its rows are right, but each window lies just one column beside the one before: "
+        "the stride is missing where a window's column is computed.",
+        "For output (1, 1) at stride 2: in which row does the window begin, and in which column?",
+        _columns_side_by_side,
+        EVERYWHERE,
+    ),
+    Mistake(
         "stride of height and width swapped",
         "A stride (height, width) is read as (width, height).",
         "Which of the stride's two numbers moves the window down?",
@@ -692,6 +727,15 @@ MISTAKES: tuple[Mistake, ...] = (
         _circular,
         LOOKS,
         seen_in="products of discrete Fourier transforms without zero padding are circular convolutions",
+    ),
+    Mistake(
+        "negative indices above and to the left",
+        "Below and to the right zeros are read, but above and to the left the index of a row or a column is negative, and Python counts "
+        "that from the end: x[-1] is the last row. Nothing is raised, and the opposite border comes in.",
+        "For output (0, 0) with padding 1: which row does the first tap ask for, and what does Python make of that number?",
+        _negative_indices,
+        LOOKS,
+        seen_in="loops that test only whether an index is too large",
     ),
     Mistake(
         "padding with ones",
@@ -892,6 +936,14 @@ MISTAKES: tuple[Mistake, ...] = (
         OPEN,
     ),
     Mistake(
+        "dilation along the width only",
+        "The taps are spread out along the width but not along the height.",
+        "Does the dilation appear in both positions of a tap, its row and its column?",
+        lambda c: c.but(dilation=(1, c.dilation[1]), padding=c.sides).right(),
+        (*LOOKS, "cost"),
+        OPEN,
+    ),
+    Mistake(
         "dilation of height and width swapped",
         "A dilation (height, width) is read as (width, height).",
         "Which of the dilation's two numbers spreads the rows?",
@@ -941,6 +993,16 @@ MISTAKES: tuple[Mistake, ...] = (
         _interleaved_outputs,
         (D,),
         OPEN,
+    ),
+    Mistake(
+        "channels dealt out in turn",
+        "With M filters per channel, output o reads channel o // M: each channel is repeated M times before the next one comes. Here "
+        "output o reads channel o % C: the channels come one after the other, and then all of them again.",
+        "With 2 channels and 3 filters each, from which channel is output 1?",
+        _channels_tiled,
+        (D,),
+        OPEN,
+        seen_in="np.tile where np.repeat is meant",
     ),
     Mistake(
         "channels added up",

@@ -146,7 +146,7 @@ def properties_of(contract: Contract) -> list[Property]:
         found += [Property("whole", "a window as large as the picture", 1, {"window": "whole"}, examples=10)]
     if op == "pointwise":
         found += [Property("rectangles", "pictures that are not square", 2)]
-    if op == "depthwise" and contract.form != "geometry":
+    if op == "depthwise":
         found += [Property("multiplier", "several filters per channel", 1, {"multiplied": True})]
     if batches and op not in ("relu6", "fold_batch_norm"):
         found += [Property("batch", "several images", 1, {"batches": (2, 3)})]
