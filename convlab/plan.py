@@ -219,15 +219,17 @@ class Plan:
             spare = self._spare[helpers is not None]
             try:
                 job = spare.pop()  # asking first whether there is one would leave room for another thread to take it
-            except IndexError:  # memory for each thread, and one arena more for pictures that all of them share
-                count = self.threads + 1 if helpers else 1
-                job = self._job([self._space() for _ in range(count)], self.batch)
+            except IndexError:
+                job = self._job(self._spaces(self.threads if helpers else 1), self.batch)
             job.run(images, output, helpers)
             spare.append(job)
         return output[0] if single else output
 
-    def _space(self) -> tiled.Space:
-        return tiled.Space(self.arena_bytes, self._lengths)
+    def _spaces(self, threads: int) -> list[tiled.Space]:
+        """Return memory for each thread's own pictures and, where there are several threads, for the pictures that they share."""
+        apart, together = divmod(self.batch, threads)
+        wanted = [apart] * threads + [together] * (threads > 1)
+        return [tiled.Space(self.arena_bytes if pictures else 0, self._lengths) for pictures in wanted]
 
     def _job(self, spaces: Sequence[tiled.Space], pictures: int, steps: slice = slice(None)) -> tiled.Job:
         sizes = math.prod(self.network.input), math.prod(self._output)
@@ -251,7 +253,7 @@ class Plan:
         """
         rounds = integer("rounds", rounds, 1)
         peak = machine.fma_peak() if simd.JIT else math.inf  # plain Python does not come near enough to measure it
-        space = self._space()
+        space = tiled.Space(self.arena_bytes, self._lengths)
         x, y = np.zeros((1, *self.network.input), np.float32), np.empty((1, *self._output), np.float32)
         jobs = [self._job([space], 1, slice(i, i + 1)) for i in range(len(self._steps))]
         seconds: list[list[float]] = [[] for _ in jobs]

@@ -149,8 +149,17 @@ def test_the_picture_is_read_and_the_logits_written_within_their_bounds(guarded)
     x = pictures(model.network, 1)
     expected = plan(x)
     picture, logits = guarded(x), guarded(np.zeros((1, 5), np.float32))
-    plan._job([plan._space()], 1).run(picture.array, logits.array)
+    plan._job(plan._spaces(1), 1).run(picture.array, logits.array)
     assert_array_equal(logits.array, expected)
+
+
+@pytest.mark.parametrize(("batch", "threads", "arenas"), [(1, 1, 1), (3, 1, 1), (1, 2, 1), (4, 2, 2), (5, 2, 3), (0, 2, 0)])
+def test_memory_is_asked_for_only_where_pictures_use_it(batch, threads, arenas):
+    """Batch 1 is run by all threads in one arena; whole pictures need one for each thread; what is left over one more."""
+    plan = cl.Model.random(SMALL).compile(batch, threads=threads)
+    sizes = [space._arrays[0].size for space in plan._spaces(threads)]
+    assert sum(sizes) == arenas * plan.arena_bytes
+    assert len(sizes) == threads + (threads > 1)
 
 
 def test_nothing_is_written_outside_the_arena_or_read_from_it_before_it_was_written():
@@ -159,7 +168,7 @@ def test_nothing_is_written_outside_the_arena_or_read_from_it_before_it_was_writ
     plan = model.compile(threads=1)
     x = pictures(model.network, 1)
     expected = plan(x)
-    space = plan._space()
+    space = plan._spaces(1)[0]
     margin = 4096
     for filler in (0, np.nan):
         whole = np.full((plan.arena_bytes + 2 * margin) // 4 + simd.VECTOR, filler, np.float32)
