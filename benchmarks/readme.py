@@ -5,12 +5,11 @@ python benchmarks/readme.py        (needs convlab and pillow; about half a minut
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import convlab as cl
-from convlab import lessons
+from convlab import lessons, machine
 from convlab.bench import Benchmark, rate
 
 ROOT = Path(__file__).parent.parent
@@ -80,12 +79,8 @@ def race() -> str:
 
 
 def cpu() -> str:
-    """Return what the processor calls itself."""
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    )
-    return f"{len(names)} cores of {names[0]}" if names else platform.processor() or platform.machine()
+    """Return what the figures were measured on."""
+    return f"{machine.cores()} cores of {machine.cpu_name()}"
 
 
 def separable() -> str:

@@ -9,10 +9,12 @@ workload (sides halved: 7x7, 14x14, 28x28, ...) until one takes it too long, and
 that did not. The row says which, and MACs per second compare rows of different sizes.
 
 The first call stands apart: there a compiled kernel loads Numba and is compiled, or read from Numba's cache on
-disk. Then the kernels take turns, one call a round, so that whatever else the machine does meanwhile meets them all alike.
+disk. Then the kernels take turns, so that whatever else the machine does meanwhile meets them all alike. A turn begins with
+a rest, in which the threads of the one before fall asleep. Of its calls the last is timed: by then a kernel's own threads are
+awake and on cores of their own, and the caches know its data, as in a network, whose layers follow each other.
 The minimum is the best estimate of what the code needs; a median far above it tells of a busy machine.
 
-How good a time is, only the machine can say. So its peak is measured in the same run (`machine.fma_peak`, on all cores, as
+How good a time is, only the machine can say. So its peak is measured in the same rounds (`machine.fma_burst`, on all cores, as
 kernels may use them), and each row shows what share of it the kernel reached. Arithmetic intensity, FLOPs per byte that
 must be moved, tells whether a kernel could reach it at all: below peak / bandwidth the memory sets the pace (Williams et al. 2009).
 """
@@ -24,6 +26,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -45,6 +48,12 @@ if TYPE_CHECKING:
 REFERENCES = (KERNELS["naive"], KERNELS["im2col"])
 """Whose results the others are compared with: the equation, and what carries on where it is too slow."""
 
+TURN = 0.1
+"""Seconds that a kernel's turn lasts, if there is that much time: systems spread threads over the cores a few times in that time.
+
+Half of it before: threads that spin while they wait for their library's next call, as OpenBLAS's do, have gone to sleep by then.
+"""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -65,7 +74,7 @@ class Timing:
     first_call : float
         Seconds of the very first call, on the smallest crop; nearly all of it is loading and compiling, if the kernel is compiled.
     seconds : tuple of float
-        One call in each round.
+        The last call of each turn.
     """
 
     name: str
@@ -237,6 +246,16 @@ def _call(function: KernelFunction, workload: _Workload) -> tuple[float, np.ndar
     return time.perf_counter() - start, y
 
 
+def _timed(function: KernelFunction, workload: _Workload, turn: float) -> float:
+    """Rest, then call for `turn` seconds; return how long the last call took."""
+    time.sleep(turn / 2)
+    until = time.perf_counter() + turn
+    while True:
+        seconds, _ = _call(function, workload)
+        if time.perf_counter() >= until:
+            return seconds
+
+
 def _compare(name: str, y: np.ndarray, reference: np.ndarray, workload: _Workload) -> None:
     """Raise unless a kernel's result is the reference."""
     if not isinstance(y, np.ndarray) or y.shape != reference.shape or y.dtype != reference.dtype:
@@ -274,11 +293,27 @@ def _climb(
     return first_call, reached
 
 
-def _peak(number: np.dtype, threads: int) -> float | None:
-    """Return the machine's peak, or None where Numba's JIT is switched off: Python does not come near enough to measure it."""
-    from .kernels import simd
+class _Peak:
+    """The machine's FMA peak, measured in turns with what is timed: a busy moment meets both, and nothing exceeds it by that.
 
-    return machine.fma_peak(number, threads) if simd.JIT else None
+    Where Numba's JIT is switched off there is none: Python does not come near enough to measure it.
+    """
+
+    def __init__(self, number: np.dtype, threads: int) -> None:
+        from .kernels import simd
+
+        self._burst = machine.fma_burst(number, threads) if simd.JIT and number.kind == "f" else None
+        self._seconds: list[float] = []
+
+    def take_turn(self) -> None:
+        """Run the burst a few times."""
+        if self._burst is not None:
+            self._seconds += [machine.seconds(self._burst.run) for _ in range(4)]
+
+    @property
+    def flops(self) -> float | None:
+        """FLOP/s of the fastest run."""
+        return None if self._burst is None else self._burst.amount / min(self._seconds)
 
 
 def bench(
@@ -304,9 +339,9 @@ def bench(
     dtype : dtype
         float32, float64, int32 or int64.
     rounds : int
-        Timed calls of each kernel.
+        Turns of each kernel.
     max_seconds : float
-        About how long the timed calls of one kernel may take together. A kernel too slow for the whole workload is
+        About how long the turns of one kernel may take together. A kernel too slow for the whole workload is
         timed on a crop of it; its row says so.
 
     Returns
@@ -353,9 +388,11 @@ def bench(
     ran = {kernel: runner(kernel, spec, number) for kernel in (*REFERENCES, *chosen)}
     reached = {kernel: _climb(kernel, function, workloads, references, max_seconds / rounds) for kernel, (function, _) in ran.items()}
     seconds: dict[Kernel, list[float]] = {kernel: [] for kernel in chosen}
+    peak = _Peak(number, machine.cores())
     for _ in range(rounds):
+        peak.take_turn()
         for kernel in chosen:
-            seconds[kernel].append(_call(ran[kernel][0], reached[kernel][1])[0])
+            seconds[kernel].append(_timed(ran[kernel][0], reached[kernel][1], min(TURN, max_seconds / rounds)))
 
     def timing(kernel: Kernel) -> Timing:
         first_call, workload = reached[kernel]
@@ -363,8 +400,7 @@ def bench(
         intensity = cost(spec, high, wide, batch=pictures, dtype=number).intensity
         return Timing(kernel.name, ran[kernel][1], workload.x.shape, workload.macs, intensity, first_call, tuple(seconds[kernel]))
 
-    peak = _peak(number, machine.cores()) if number.kind == "f" else None
-    return Benchmark(spec, workloads[-1].x.shape, number.name, tuple(map(timing, chosen)), peak, machine.describe())
+    return Benchmark(spec, workloads[-1].x.shape, number.name, tuple(map(timing, chosen)), peak.flops, machine.describe())
 
 
 @dataclass(frozen=True)
@@ -382,7 +418,7 @@ class PlanTiming:
     first_call : float
         Seconds to fold and pack the weights and to call the plan once; the very first in a process also loads and compiles code.
     seconds : tuple of float
-        One call in each round.
+        The last call of each turn.
     """
 
     name: str
@@ -499,14 +535,14 @@ def bench_networks(*models: Model, batch: SupportsIndex = 1, rounds: SupportsInd
                 )
             plans.append((model, plan, x, first_call))
     seconds: list[list[float]] = [[] for _ in plans]
+    peaks = {threads: _Peak(np.dtype("float32"), threads) for threads in {plan.threads for _, plan, _, _ in plans}}
     for _ in range(rounds):
+        for peak in peaks.values():
+            peak.take_turn()
         for (_, plan, x, _), times in zip(plans, seconds, strict=True):
-            start = time.perf_counter()
-            plan(x)
-            times.append(time.perf_counter() - start)
-    peaks = {plan.threads: _peak(np.dtype("float32"), plan.threads) for _, plan, _, _ in plans}
+            times.append(machine.seconds(partial(plan, x)))
     timings = (
         PlanTiming(model.network.name, batch, plan.threads, cost(model.network, batch=batch).macs, first, tuple(times))
         for (model, plan, _, first), times in zip(plans, seconds, strict=True)
     )
-    return NetworkBenchmark(tuple(timings), peaks, machine.describe())
+    return NetworkBenchmark(tuple(timings), {threads: peak.flops for threads, peak in peaks.items()}, machine.describe())

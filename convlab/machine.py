@@ -94,20 +94,42 @@ def _loops() -> tuple[Any, Any]:
 
 
 def _together(calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
-    """Return a function that runs the calls at the same time, one thread each."""
+    """Return a function that runs the calls at the same time, one thread each.
+
+    Where the system lets one say so, each thread is tied to a core for that time: a thread that has just been woken may
+    otherwise share its waker's core, while another core idles, for longer than a burst lasts.
+    """
     first, *others = calls
-    pool = ThreadPoolExecutor(len(calls))
+    allowed = sorted(_allowed())
+    places = [{allowed[i % len(allowed)]} if allowed and others else set(allowed) for i in range(len(calls))]
+    pools = [ThreadPoolExecutor(1, initializer=_stay_on, initargs=(place,)) for place in places[1:]]
 
     def run() -> None:
-        running = [pool.submit(call) for call in others]
-        first()
-        for future in running:
-            future.result()
+        before = _allowed()
+        _stay_on(places[0])
+        try:
+            running = [pool.submit(call) for pool, call in zip(pools, others, strict=True)]
+            first()
+            for future in running:
+                future.result()
+        finally:
+            _stay_on(before)
 
     return run
 
 
-def _seconds(call: Callable[[], object]) -> float:
+def _allowed() -> set[int]:
+    """Return the cores on which this thread may run, none where the system does not tell."""
+    return os.sched_getaffinity(0) if sys.platform == "linux" else set()
+
+
+def _stay_on(cores: set[int]) -> None:
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, cores)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return how long a call takes."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
@@ -143,7 +165,7 @@ def fma_burst(dtype: DTypeLike = "float32", threads: SupportsIndex = 1) -> Burst
     turns = 1 << 10
     while True:
         loop = partial(fma, turns, half, one)
-        if min(_seconds(loop) for _ in range(3)) > BURST / 2:
+        if min(seconds(loop) for _ in range(3)) > BURST / 2:
             break
         turns *= 2
     flops = 2 * turns * simd.SUMS * (simd.VECTOR // number.itemsize)
@@ -180,7 +202,7 @@ def triad_burst(threads: SupportsIndex = 1, cache_bytes: int | None = None) -> B
 
 def _best(burst: Burst, rounds: SupportsIndex) -> float:
     """Return the amount per second of the fastest of some runs."""
-    return burst.amount / min(_seconds(burst.run) for _ in range(integer("rounds", rounds, 1)))
+    return burst.amount / min(seconds(burst.run) for _ in range(integer("rounds", rounds, 1)))
 
 
 def fma_peak(dtype: DTypeLike = "float32", threads: SupportsIndex = 1, rounds: SupportsIndex = 20) -> float:
@@ -201,13 +223,22 @@ def bandwidth(threads: SupportsIndex = 1, rounds: SupportsIndex = 5) -> float:
 
 
 def cpu_name() -> str:
-    """Return the processor's name as the system tells it.
+    """Return the processor's name as the system tells it and, in brackets, the design that Numba compiles for.
+
+    A virtual machine's "AMD EPYC" may be any of several generations, whose peaks differ by two.
 
     Examples
     --------
     >>> cpu_name() != ""
     True
     """
+    from numba.core.registry import cpu_target
+
+    _, design, _ = cpu_target.target_context.codegen().magic_tuple()
+    return f"{_brand()} ({design})"
+
+
+def _brand() -> str:
     if sys.platform == "linux":
         match = re.search(r"^model name\s*: *(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
         if match:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from numba import config
 
 import convlab as cl
 from convlab import machine
-from convlab.bench import Benchmark, Timing, bench_networks, duration, rate
+from convlab.bench import Benchmark, Timing, _timed, _workloads, bench_networks, duration, rate
 from convlab.conv import runner
 from convlab.plan import Plan
 
@@ -42,6 +43,22 @@ def test_the_whole_ladder_is_timed_where_no_kernel_is_named():
     assert [timing.name for timing in result.timings] == list(cl.KERNELS)
     assert result.shape == (1, 6, 5, 3)
     assert result.dtype == "float32"
+
+
+def test_a_turn_is_a_rest_then_calls_of_which_the_last_counts(monkeypatch):
+    """The first calls of a turn wake threads and fetch data that the others' turns put to sleep and pushed out."""
+    now, rests, takes = 0.0, [], iter([0.05, 0.04, 0.03, 0.02])
+
+    def kernel(x, w, g):
+        nonlocal now
+        now += next(takes)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    monkeypatch.setattr(time, "sleep", rests.append)
+    (*_, workload) = _workloads(SMALL["spec"], (1, 6, 5), np.dtype("float32"))
+    assert _timed(kernel, workload, turn=0.1) == pytest.approx(0.03)
+    assert rests == [0.05]
+    assert next(takes) == 0.02  # 0.05 + 0.04 + 0.03 s have filled the turn
 
 
 @pytest.mark.parametrize(

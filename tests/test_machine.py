@@ -1,5 +1,7 @@
 """What the machine can do: the loops do what they are said to do. No test judges how fast anything is."""
 
+import os
+import re
 import sys
 from itertools import pairwise
 
@@ -98,6 +100,15 @@ def test_a_rate_is_the_best_of_the_rounds():
         assert machine._best(machine.Burst(clock.run, 100), rounds=3) == 50.0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties threads to cores")
+def test_what_runs_together_has_a_core_each_and_the_caller_gets_its_own_back():
+    before = os.sched_getaffinity(0)
+    seen = []
+    machine._together([lambda: seen.append(os.sched_getaffinity(0))] * len(before))()
+    assert sorted(map(sorted, seen)) == [[core] for core in sorted(before)]
+    assert os.sched_getaffinity(0) == before
+
+
 def test_an_error_in_a_thread_is_not_lost():
     def bad():
         raise RuntimeError("broken")
@@ -166,4 +177,5 @@ def test_the_description_hangs_together():
     assert d.cores >= 1
     assert d.vector_bits in (128, 256, 512)
     assert d.cpu == machine.cpu_name() != ""
+    assert re.fullmatch(r".+ \([\w.-]+\)", d.cpu)  # brand and design: one brand has designs of different peaks
     assert d.versions["numba"] == numba.__version__
