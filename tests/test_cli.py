@@ -17,6 +17,7 @@ from rich.console import Console
 
 import convlab as cl
 from convlab import cli, tour
+from convlab.bench import rate
 
 COMMANDS = ("tour", "cost", "summary", "classify", "bench", "check")
 
@@ -514,6 +515,7 @@ def test_bench_prints_and_writes_what_it_measured(convlab, tmp_path, what, named
     assert all(name in out for name in named)
     for result in json.loads(file.read_text()):
         assert all(min(timing["seconds"]) > 0 for timing in result["timings"])
+        assert what == "networks" or (f"memory {rate(result['bandwidth'])}B/s" in out and result["peak"] > 0)
 
 
 def test_bench_refuses_a_file_it_cannot_write_before_the_wait(convlab, tmp_path):
@@ -521,3 +523,12 @@ def test_bench_refuses_a_file_it_cannot_write_before_the_wait(convlab, tmp_path)
     assert (code, out) == (2, "")
     assert err.startswith("convlab bench: No such file or directory")
     assert convlab("bench", "shoes")[0] == 2
+
+
+def test_without_the_jit_there_is_no_roofline_and_nothing_is_begun(convlab, tmp_path, monkeypatch):
+    monkeypatch.setattr("convlab.kernels.simd.JIT", False)
+    plot = tmp_path / "roof.png"
+    code, out, err = convlab("bench", "kernels", "--plot", plot)
+    assert (code, out) == (2, "")
+    assert_one_line(err, "convlab bench: a roofline needs the machine's peaks")
+    assert not plot.exists()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from .. import machine
-from ..bench import bench, bench_networks
+from ..bench import Benchmark, bench, bench_networks, rate
 from ..forward import Model
 from ..geometry import ConvSpec
 from ..mobilenet import NETWORKS
@@ -43,20 +44,29 @@ LAYERS = {
 
 def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
     with refusals():  # what cannot be written is refused before the wait
-        for file in filter(None, (arguments.json, arguments.plot)):
-            file.open("a").close()
         if arguments.plot is not None:
             from .. import figures
+            from ..kernels import simd
+
+            if arguments.what == "kernels" and not simd.JIT:
+                raise ValueError("a roofline needs the machine's peaks, which compiled loops measure: NUMBA_DISABLE_JIT must not be set")
+        for file in filter(None, (arguments.json, arguments.plot)):
+            file.open("a").close()
     if arguments.what == "kernels":
         results = []
         for kind, spec in LAYERS.items():
             with waiting(err, f"compiling, verifying and timing the kernels: {kind}"):
                 results.append(bench(spec=spec))
             _show_result(out, results[-1].table)
-        where, records = results[0].machine, [result.to_dict() for result in results]
+        where, bandwidth = results[0].machine, None
+        if all(result.peak for result in results):  # without the JIT there is none
+            with waiting(err, "measuring the memory"):
+                bandwidth = machine.bandwidth(where.cores)
+            _show_roof(out, results, bandwidth)
+        records = [{**result.to_dict(), "bandwidth": bandwidth} for result in results]
         if arguments.plot is not None:
-            peak, speed = max(result.peak or 0.0 for result in results), machine.bandwidth(machine.cores())
-            figure = figures.roofline(*results, peak=peak, bandwidth=speed)
+            assert bandwidth is not None, "refused above"
+            figure = figures.roofline(*results, peak=max(result.peak or 0.0 for result in results), bandwidth=bandwidth)
     else:
         with waiting(err, "compiling, verifying and timing the plans"):
             result = bench_networks(*(Model.random(build()) for build in NETWORKS.values()))
@@ -71,6 +81,17 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
         if arguments.plot is not None:
             figure.savefig(arguments.plot)
     return 0
+
+
+def _show_roof(out: Console, results: Sequence[Benchmark], bandwidth: float) -> None:
+    """Print what the machine can do, and on which side of its ridge the layers lie."""
+    peak = max(result.peak or 0.0 for result in results)
+    least, *_, most = sorted(timing.intensity for result in results for timing in result.timings)
+    out.print(
+        f"peak {rate(peak)}FLOP/s, memory {rate(bandwidth)}B/s: below {peak / bandwidth:.1f} FLOPs a byte memory sets the pace;"
+        f" these layers have {least:.1f} to {most:.1f}",
+        soft_wrap=True,
+    )
 
 
 def _show_result(out: Console, table: Table) -> None:
