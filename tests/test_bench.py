@@ -10,7 +10,8 @@ from numba import config
 
 import convlab as cl
 from convlab import machine
-from convlab.bench import Benchmark, Timing, _timed, _workloads, bench_networks, duration, rate
+from convlab.bench import Benchmark, Timing, bench_networks, duration, rate
+from convlab.bench.kernels import _timed, _workloads
 from convlab.conv import runner
 from convlab.plan import Plan
 

@@ -1,23 +1,4 @@
-"""Verify, warm up, time: kernels side by side on one workload.
-
-A time says something only about code that is right, so every kernel is compared before it is timed. The
-inputs are small integers, whose sums are exact in every dtype and in every order: kernels must agree to
-the last bit. `naive` is the reference as far as it is quick enough; beyond that `im2col`, which has just agreed with it.
-
-A slow kernel cannot run what a fast one needs to show itself. So each climbs through ever larger crops of the
-workload (sides halved: 7x7, 14x14, 28x28, ...) until one takes it too long, and is timed on the largest
-that did not. The row says which, and MACs per second compare rows of different sizes.
-
-The first call stands apart: there a compiled kernel loads Numba and is compiled, or read from Numba's cache on
-disk. Then the kernels take turns, so that whatever else the machine does meanwhile meets them all alike. A turn begins with
-a rest, in which the threads of the one before fall asleep. Of its calls the last is timed: by then a kernel's own threads are
-awake and on cores of their own, and the caches know its data, as in a network, whose layers follow each other.
-The minimum is the best estimate of what the code needs; a median far above it tells of a busy machine.
-
-How good a time is, only the machine can say. So its peak is measured in the same rounds (`machine.fma_burst`, on all cores, as
-kernels may use them), and each row shows what share of it the kernel reached. Arithmetic intensity, FLOPs per byte that
-must be moved, tells whether a kernel could reach it at all: below peak / bandwidth the memory sets the pace (Williams et al. 2009).
-"""
+"""Kernels side by side on one workload."""
 
 from __future__ import annotations
 
@@ -26,24 +7,21 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import machine
-from .conv import KernelLike, runner
-from .cost import cost, sizes
-from .forward import Model
-from .geometry import ConvGeometry, ConvSpec, integer
-from .kernels import KERNELS, Kernel, KernelFunction, resolve
-from .layers import Shape
-from .machine import Machine
-from .tables import Table
-
-if TYPE_CHECKING:
-    from .plan import Plan  # not imported to run: Numba takes its time to load
+from .. import machine
+from ..conv import KernelLike, runner
+from ..cost import cost, sizes
+from ..geometry import ConvGeometry, ConvSpec, integer
+from ..kernels import KERNELS, Kernel, KernelFunction, resolve
+from ..layers import Shape
+from ..machine import Machine
+from ..tables import Table
+from .peak import Peak
+from .units import duration, rate, share
 
 REFERENCES = (KERNELS["naive"], KERNELS["im2col"])
 """Whose results the others are compared with: the equation, and what carries on where it is too slow."""
@@ -146,7 +124,7 @@ class Benchmark:
                 duration(timing.median),
                 rate(timing.mac_rate),
                 f"{speedup:,.0f} x" if speedup >= 100 else f"{speedup:.1f} x",
-                _share(2 * timing.mac_rate, self.peak),
+                share(2 * timing.mac_rate, self.peak),
             )
 
         batch, height, width, _ = self.shape
@@ -171,42 +149,6 @@ class Benchmark:
 
     def _repr_html_(self) -> str:
         return self.table._repr_html_()
-
-
-def duration(seconds: float) -> str:
-    """Write a duration with three digits.
-
-    Examples
-    --------
-    >>> duration(12.34), duration(0.0123), duration(0.0000456)
-    ('12.3 s', '12.3 ms', '45.6 us')
-    """
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{_three(seconds / size)} {unit}"
-    return f"{_three(seconds / 1e-6)} us"
-
-
-def rate(per_second: float) -> str:
-    """Write MACs per second with three digits.
-
-    Examples
-    --------
-    >>> rate(3_140_000), rate(45_600_000_000)
-    ('3.14 M', '45.6 G')
-    """
-    for unit, size in (("G", 1e9), ("M", 1e6)):
-        if per_second >= size:
-            return f"{_three(per_second / size)} {unit}"
-    return f"{_three(per_second / 1e3)} k"
-
-
-def _share(flops: float, peak: float | None) -> str:
-    return "" if peak is None else f"{flops / peak:.1%}".replace("%", " %")
-
-
-def _three(value: float) -> str:
-    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value >= 0.01 else f"{value:.1g}"
 
 
 class _Workload(NamedTuple):
@@ -293,29 +235,6 @@ def _climb(
     return first_call, reached
 
 
-class _Peak:
-    """The machine's FMA peak, measured in turns with what is timed: a busy moment meets both, and nothing exceeds it by that.
-
-    Where Numba's JIT is switched off there is none: Python does not come near enough to measure it.
-    """
-
-    def __init__(self, number: np.dtype, threads: int) -> None:
-        from .kernels import simd
-
-        self._burst = machine.fma_burst(number, threads) if simd.JIT and number.kind == "f" else None
-        self._seconds: list[float] = []
-
-    def take_turn(self) -> None:
-        """Run the burst a few times."""
-        if self._burst is not None:
-            self._seconds += [machine.seconds(self._burst.run) for _ in range(4)]
-
-    @property
-    def flops(self) -> float | None:
-        """FLOP/s of the fastest run."""
-        return None if self._burst is None else self._burst.amount / min(self._seconds)
-
-
 def bench(
     *kernels: KernelLike,
     spec: ConvSpec | None = None,
@@ -388,7 +307,7 @@ def bench(
     ran = {kernel: runner(kernel, spec, number) for kernel in (*REFERENCES, *chosen)}
     reached = {kernel: _climb(kernel, function, workloads, references, max_seconds / rounds) for kernel, (function, _) in ran.items()}
     seconds: dict[Kernel, list[float]] = {kernel: [] for kernel in chosen}
-    peak = _Peak(number, machine.cores())
+    peak = Peak(number, machine.cores())
     for _ in range(rounds):
         peak.take_turn()
         for kernel in chosen:
@@ -401,148 +320,3 @@ def bench(
         return Timing(kernel.name, ran[kernel][1], workload.x.shape, workload.macs, intensity, first_call, tuple(seconds[kernel]))
 
     return Benchmark(spec, workloads[-1].x.shape, number.name, tuple(map(timing, chosen)), peak.flops, machine.describe())
-
-
-@dataclass(frozen=True)
-class PlanTiming:
-    """How long one compiled plan took.
-
-    Attributes
-    ----------
-    name : str
-        The network's.
-    batch, threads : int
-        Of the plan.
-    macs : int
-        What one call computes.
-    first_call : float
-        Seconds to fold and pack the weights and to call the plan once; the very first in a process also loads and compiles code.
-    seconds : tuple of float
-        The last call of each turn.
-    """
-
-    name: str
-    batch: int
-    threads: int
-    macs: int
-    first_call: float
-    seconds: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        """Seconds of the middle call."""
-        return statistics.median(self.seconds)
-
-
-@dataclass(frozen=True)
-class NetworkBenchmark:
-    """Compiled plans timed; prints as a table.
-
-    Attributes
-    ----------
-    timings : tuple of PlanTiming
-    peaks : dict
-        Threads -> FLOP/s that as many cores reach in registers alone, measured in the same run; None without the JIT.
-    machine : Machine
-    """
-
-    timings: tuple[PlanTiming, ...]
-    peaks: dict[int, float | None]
-    machine: Machine
-
-    @property
-    def table(self) -> Table:
-        """One row a plan: MACs, first call, minimum, median, MACs per second, share of the peak."""
-
-        def row(timing: PlanTiming) -> tuple[str, ...]:
-            least = min(timing.seconds)
-            return (
-                timing.name,
-                f"{timing.batch} x",
-                str(timing.threads),
-                f"{timing.macs:,}",
-                duration(timing.first_call),
-                duration(least),
-                duration(timing.median),
-                rate(timing.macs / least),
-                _share(2 * timing.macs / least, self.peaks[timing.threads]),
-            )
-
-        head = ("network", "batch", "threads", "MACs", "first call", "minimum", "median", "MAC/s", "of peak")
-        return Table("compiled plans: verified against the model, then timed", head, [row(timing) for timing in self.timings])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain dicts, lists, numbers and strings, ready for JSON."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return str(self.table)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return self.table._repr_html_()
-
-
-CLOSE = 1e-4
-"""How far a plan's logits may lie from the model's, as a share of the largest: both round, in other orders, through some 50 layers."""
-
-
-def bench_networks(*models: Model, batch: SupportsIndex = 1, rounds: SupportsIndex = 30) -> NetworkBenchmark:
-    """Compile models, verify the plans against the models, then time them in turns, on one thread and on all cores.
-
-    Parameters
-    ----------
-    *models : Model
-    batch : int
-        Pictures in a call.
-    rounds : int
-        Timed calls of each plan.
-
-    Returns
-    -------
-    NetworkBenchmark
-
-    Raises
-    ------
-    ValueError
-        If a plan's logits differ from its model's, or no model is given.
-
-    Examples
-    --------
-    >>> import convlab as cl
-    >>> model = cl.Model.random(cl.mobilenet_v1(alpha=0.25, resolution=32, classes=10))
-    >>> {timing.macs for timing in bench_networks(model, rounds=1).timings} == {cl.cost(model.network).macs}
-    True
-    """
-    batch, rounds = integer("batch", batch, 1), integer("rounds", rounds, 1)
-    if not models:
-        raise ValueError("bench_networks needs at least one model")
-    rng = np.random.default_rng(0)
-    plans: list[tuple[Model, Plan, np.ndarray, float]] = []
-    for model in models:
-        x = rng.uniform(-1, 1, (batch, *model.network.input)).astype(np.float32)
-        expected = model(x, kernel="im2col")
-        for threads in sorted({1, machine.cores()}):
-            start = time.perf_counter()
-            plan = model.compile(batch, threads)
-            y = plan(x)
-            first_call = time.perf_counter() - start
-            worst = float(np.abs(y - expected).max() / np.abs(expected).max())
-            if not worst <= CLOSE:
-                raise ValueError(
-                    f"a plan must agree with its model before it is timed: {model.network.name} differs by {worst:.2g} of the largest"
-                )
-            plans.append((model, plan, x, first_call))
-    seconds: list[list[float]] = [[] for _ in plans]
-    peaks = {threads: _Peak(np.dtype("float32"), threads) for threads in {plan.threads for _, plan, _, _ in plans}}
-    for _ in range(rounds):
-        for peak in peaks.values():
-            peak.take_turn()
-        for (_, plan, x, _), times in zip(plans, seconds, strict=True):
-            times.append(machine.seconds(partial(plan, x)))
-    timings = (
-        PlanTiming(model.network.name, batch, plan.threads, cost(model.network, batch=batch).macs, first, tuple(times))
-        for (model, plan, _, first), times in zip(plans, seconds, strict=True)
-    )
-    return NetworkBenchmark(tuple(timings), {threads: peak.flops for threads, peak in peaks.items()}, machine.describe())
