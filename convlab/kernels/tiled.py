@@ -39,6 +39,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import carray  # type: ignore[attr-defined]
+from numba.extending import register_jitable
 
 from ..geometry import ConvGeometry
 from . import simd
@@ -94,12 +95,12 @@ class Frame(NamedTuple):
 compiled = njit(nogil=True, error_model="numpy")
 
 
-@compiled
+@register_jitable  # Python calls these two as well, and must not compile them for that
 def _vectors(numbers, size):
     return (numbers * size + simd.VECTOR - 1) // simd.VECTOR
 
 
-@compiled
+@register_jitable
 def panels(columns, size):
     """Return how many panels hold the weights of `columns` outputs: as few as can be."""
     return (_vectors(columns, size) + simd.VECTORS - 1) // simd.VECTORS
