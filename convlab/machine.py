@@ -14,6 +14,7 @@ Both are compiled loops, so Numba loads when the first is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -96,8 +97,8 @@ def _loops() -> tuple[Any, Any]:
 def _together(calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
     """Return a function that runs the calls at the same time, one thread each.
 
-    Where the system lets one say so, each thread is tied to a core for that time: a thread that has just been woken may
-    otherwise share its waker's core, while another core idles, for longer than a burst lasts.
+    Where the system lets one say so, each of several threads is tied to a core for that time: a thread that has just been
+    woken may otherwise share its waker's core, while another core idles, for longer than a burst lasts.
     """
     first, *others = calls
     allowed = sorted(_allowed())
@@ -125,7 +126,8 @@ def _allowed() -> set[int]:
 
 def _stay_on(cores: set[int]) -> None:
     if sys.platform == "linux":
-        os.sched_setaffinity(0, cores)
+        with contextlib.suppress(PermissionError):  # a sandbox may forbid it: the system then decides, as elsewhere
+            os.sched_setaffinity(0, cores)
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -109,6 +109,17 @@ def test_what_runs_together_has_a_core_each_and_the_caller_gets_its_own_back():
     assert os.sched_getaffinity(0) == before
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties threads to cores")
+def test_where_threads_may_not_be_tied_they_run_all_the_same(monkeypatch):
+    def forbidden(thread, cores):
+        raise PermissionError("not permitted")
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
+    done = []
+    machine._together([lambda: done.append(1)] * 2)()
+    assert done == [1, 1]
+
+
 def test_an_error_in_a_thread_is_not_lost():
     def bad():
         raise RuntimeError("broken")

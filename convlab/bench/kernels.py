@@ -27,9 +27,9 @@ REFERENCES = (KERNELS["naive"], KERNELS["im2col"])
 """Whose results the others are compared with: the equation, and what carries on where it is too slow."""
 
 TURN = 0.1
-"""Seconds that a kernel's turn lasts, if there is that much time: systems spread threads over the cores a few times in that time.
+"""Seconds for which a kernel is called in its turn, if there is that much time: systems spread threads over the cores in less.
 
-Half of it before: threads that spin while they wait for their library's next call, as OpenBLAS's do, have gone to sleep by then.
+It rests half as long before: threads that spin while they wait for their library's next call, as OpenBLAS's do, have gone to sleep then.
 """
 
 

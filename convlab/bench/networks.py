@@ -38,7 +38,7 @@ class PlanTiming:
     first_call : float
         Seconds to fold and pack the weights and to call the plan once; the very first in a process also loads and compiles code.
     seconds : tuple of float
-        The last call of each turn.
+        One call in each round.
     """
 
     name: str

@@ -20,7 +20,7 @@ def duration(seconds: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Write MACs per second with three digits.
+    """Write an amount per second with three digits: MACs, FLOPs, bytes.
 
     Examples
     --------
@@ -34,6 +34,7 @@ def rate(per_second: float) -> str:
 
 
 def share(flops: float, peak: float | None) -> str:
+    """Write a speed as a share of the peak; nothing where there is none."""
     return "" if peak is None else f"{flops / peak:.1%}".replace("%", " %")
 
 
