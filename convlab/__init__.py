@@ -81,5 +81,5 @@ def check(fn: Callable[..., Any] | Kernel, **options: Any) -> Report:
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
-        raise ModuleNotFoundError('checking needs Hypothesis: pip install "convlab[lab]"', name="hypothesis") from None
+        raise ModuleNotFoundError('checking needs Hypothesis: pip install "convlab-engine[lab]"', name="hypothesis") from None
     return checker.check(fn, **options)

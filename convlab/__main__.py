@@ -14,7 +14,7 @@ def main() -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("rich", "PIL"):
             raise
-        print(f'convlab: the command line needs {error.name}: pip install "convlab[lab]"', file=sys.stderr)
+        print(f'convlab: the command line needs {error.name}: pip install "convlab-engine[lab]"', file=sys.stderr)
         return 2
     return run(sys.argv[1:])
 

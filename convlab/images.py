@@ -42,7 +42,7 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ModuleNotFoundError:
-        raise ModuleNotFoundError('reading pictures needs Pillow: pip install "convlab[lab]"') from None
+        raise ModuleNotFoundError('reading pictures needs Pillow: pip install "convlab-engine[lab]"') from None
 
     with open(path, "rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # size is judged here, by the header; the other warnings are about tags we do not use

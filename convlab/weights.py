@@ -245,7 +245,7 @@ def _tensors(path: Path) -> dict[str, np.ndarray]:
     try:
         from safetensors import SafetensorError, safe_open
     except ModuleNotFoundError:
-        raise ModuleNotFoundError('reading .safetensors needs safetensors: pip install "convlab[lab]"') from None
+        raise ModuleNotFoundError('reading .safetensors needs safetensors: pip install "convlab-engine[lab]"') from None
     try:
         with safe_open(path, framework="numpy") as file:
             for name in file.keys():  # noqa: SIM118  # no mapping: it has no __iter__

@@ -541,7 +541,7 @@ def test_the_front_gives_options_on_and_names_what_is_missing():
     code = "import sys; sys.modules['hypothesis'] = None\nimport convlab\nfrom convlab import *\nconvlab.check(print)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert ran.returncode == 1
-    assert ran.stderr.splitlines()[-1] == 'ModuleNotFoundError: checking needs Hypothesis: pip install "convlab[lab]"'
+    assert ran.stderr.splitlines()[-1] == 'ModuleNotFoundError: checking needs Hypothesis: pip install "convlab-engine[lab]"'
 
 
 # Strategies

@@ -442,14 +442,14 @@ def test_a_missing_extra_is_one_line_that_names_the_remedy(model, module):
     done = started("classify", "chelsea", "--model", model, "--kernel", "im2col", code=f"sys.modules['{module}'] = None")
     assert (done.returncode, done.stdout) == (2, "")
     assert_one_line(done.stderr, "convlab")
-    assert 'pip install "convlab[lab]"' in done.stderr
+    assert 'pip install "convlab-engine[lab]"' in done.stderr
 
 
 def test_missing_safetensors_is_one_line_that_names_the_remedy(shared):
     path = shared / "imagenet" / "mobilenet_v1_0.25_224"
     done = started("summary", path, code="sys.modules['safetensors'] = None")
     assert (done.returncode, done.stdout) == (2, "")
-    assert_one_line(done.stderr, 'convlab summary: reading .safetensors needs safetensors: pip install "convlab[lab]"')
+    assert_one_line(done.stderr, 'convlab summary: reading .safetensors needs safetensors: pip install "convlab-engine[lab]"')
 
 
 def test_a_bug_elsewhere_is_not_hidden_by_the_missing_extra():

@@ -263,7 +263,7 @@ def test_without_hypothesis_the_remedy_is_named(tmp_path):
     code = "import sys; sys.modules['hypothesis'] = None; from convlab.cli import run; sys.exit(run(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", code, "check", "x.py:f"], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
-    assert_one_line(done.stderr, 'convlab check: checking needs hypothesis: pip install "convlab[lab]"')
+    assert_one_line(done.stderr, 'convlab check: checking needs hypothesis: pip install "convlab-engine[lab]"')
 
 
 def test_nothing_of_the_checker_loads_for_the_other_commands():

@@ -572,7 +572,7 @@ assert "matplotlib.pyplot" not in sys.modules
 def test_missing_matplotlib_is_one_clear_line() -> None:
     code = "import sys; sys.modules['matplotlib'] = None\nfrom convlab import figures"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
-    assert ran.stderr.splitlines()[-1] == 'ModuleNotFoundError: figures need matplotlib: pip install "convlab[lab]"'
+    assert ran.stderr.splitlines()[-1] == 'ModuleNotFoundError: figures need matplotlib: pip install "convlab-engine[lab]"'
 
 
 def test_the_pictures_of_the_readme_are_there() -> None:

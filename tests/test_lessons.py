@@ -233,7 +233,7 @@ def test_nothing_that_a_student_gives_raises(said: object, right: object, wrong:
     assert len(verdict.text) < 200
 
 
-@pytest.mark.parametrize("said", [np.timedelta64("NaT"), np.timedelta64(3, "D"), np.array("NaT", "m8[Y]"), np.array([1, 2], "m8[s]")])
+@pytest.mark.parametrize("said", [np.timedelta64("NaT", "s"), np.timedelta64(3, "D"), np.array("NaT", "m8[Y]"), np.array([1, 2], "m8[s]")])
 @pytest.mark.parametrize("right", [0, 3, 0.5, 2**63, (1, 2), np.array([1, 2])])
 def test_a_span_of_time_is_no_number(said: object, right: object) -> None:
     """NumPy's scalar of that kind is an integer by class, and may be none by value."""
@@ -397,7 +397,7 @@ def test_without_jupyterlab_the_command_says_how_to_get_it(shipped: Path, tmp_pa
     for there in (True, False):
         monkeypatch.setattr(lessons, "can_open", lambda there=there: there)
         _, out, _ = run(capsys, tmp_path / "to")
-        assert ('pip install "convlab[lab]"' in out) != there
+        assert ('pip install "convlab-engine[lab]"' in out) != there
 
 
 def test_whether_jupyterlab_is_there_is_found_out(monkeypatch) -> None:

@@ -279,4 +279,4 @@ def test_without_anywidget_the_widget_says_what_to_install():
     program = "import sys; sys.modules['anywidget'] = None; from convlab.stepper import page, widget; page(); widget()"
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
-    assert done.stderr.endswith('ModuleNotFoundError: the widget needs anywidget: pip install "convlab[lab]"\n')
+    assert done.stderr.endswith('ModuleNotFoundError: the widget needs anywidget: pip install "convlab-engine[lab]"\n')

@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
-        raise WrongInput('checking needs hypothesis: pip install "convlab[lab]"') from error
+        raise WrongInput('checking needs hypothesis: pip install "convlab-engine[lab]"') from error
     target, function = arguments.target, arguments.function
     folder = Path(target).is_dir()
     if not folder and function is None and ":" in target:

@@ -39,6 +39,6 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
         text = f"left as you have it: {', '.join(kept)} (for a fresh copy name another folder, or move yours away)"
         out.print(plain(text), soft_wrap=True)
     if not lessons.can_open():
-        out.print('JupyterLab, which opens them, is missing: pip install "convlab[lab]"', soft_wrap=True)
+        out.print('JupyterLab, which opens them, is missing: pip install "convlab-engine[lab]"', soft_wrap=True)
     out.print("open the first with:", "  " + plain(f"jupyter lab {shlex.quote(str(folder / min(done)))}"), sep="\n", soft_wrap=True)
     return 0

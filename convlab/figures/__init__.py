@@ -24,7 +24,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "matplotlib":
         raise
-    raise ModuleNotFoundError('figures need matplotlib: pip install "convlab[lab]"', name="matplotlib") from None
+    raise ModuleNotFoundError('figures need matplotlib: pip install "convlab-engine[lab]"', name="matplotlib") from None
 
 from .canvas import (
     BLACK,

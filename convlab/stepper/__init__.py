@@ -336,7 +336,7 @@ def widget(setting: Setting | None = None) -> AnyWidget:
         import anywidget
         import traitlets
     except ModuleNotFoundError:
-        raise ModuleNotFoundError('the widget needs anywidget: pip install "convlab[lab]"') from None
+        raise ModuleNotFoundError('the widget needs anywidget: pip install "convlab-engine[lab]"') from None
 
     class Stepper(anywidget.AnyWidget):
         _esm = _file("stepper.js")
