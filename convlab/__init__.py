@@ -18,6 +18,7 @@ from .geometry import Axis, ConvGeometry, ConvSpec
 from .kernels import KERNELS, Kernel
 from .layers import Conv, Dense, Network, Pool, Residual
 from .mobilenet import mobilenet_v1, mobilenet_v2
+from .preprocessing import Preprocessing
 from .weights import save
 from .zoo import load
 
@@ -40,6 +41,7 @@ __all__ = [
     "Network",
     "NetworkCost",
     "Pool",
+    "Preprocessing",
     "Residual",
     "Step",
     "bench",

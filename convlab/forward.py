@@ -18,6 +18,7 @@ from .conv import KernelLike, convolve, runner
 from .cost import Cost, steps_of, summary
 from .geometry import integer
 from .layers import Conv, Dense, Network, Pool, Residual, Visit, parameter_shapes, walk
+from .preprocessing import Preprocessing
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -63,11 +64,14 @@ class Model:
     detail : int, optional
         Side in pixels to which `classify` first shrinks a picture, where the network was
         trained on small pictures scaled up.
+    preprocessing : Preprocessing, optional
+        How a picture becomes the network's input; if left out, the largest part from the middle, scaled to -1 to 1.
 
     Raises
     ------
     ValueError
-        Naming every parameter that is missing, superfluous, misshapen or not of numbers; or if the labels do not name every class.
+        Naming every parameter that is missing, superfluous, misshapen or not of numbers; if the labels do not name every class,
+        or pictures are prepared for another size.
     TypeError
         If labels are not strings or detail is not an integer.
 
@@ -85,6 +89,7 @@ class Model:
         params: Mapping[str, ArrayLike],
         labels: Sequence[str] | None = None,
         detail: int | None = None,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         self.network = network
         self.params = _checked(network, params)
@@ -97,6 +102,9 @@ class Model:
         classes = network.output[-1]
         if self.labels is not None and len(self.labels) != classes:
             raise ValueError(f"labels must name every class: {len(self.labels)} labels, {classes} classes")
+        self.preprocessing = Preprocessing(network.input[:2]) if preprocessing is None else preprocessing
+        if self.preprocessing.size != network.input[:2]:
+            raise ValueError(f"pictures must be prepared for the network's size {network.input[:2]}: size={self.preprocessing.size}")
 
     @classmethod
     def random(cls, network: Network, seed: int = 0) -> Model:
@@ -228,17 +236,11 @@ class Model:
         return Plan(self.network, self.params, batch, threads)
 
     def preprocess(self, image: images.Picture) -> np.ndarray:
-        """Return a picture as the network's input (H, W, 3), float32 in [-1, 1].
-
-        The largest square from the middle, scaled to the network's resolution, ``/ 127.5 - 1``.
-        """
-        height, width, _ = self.network.input
-        pixels = images.square(images.as_rgb(image))
+        """Return a picture as the network's input (H, W, 3), float32, prepared as `self.preprocessing` says."""
+        pixels = images.as_rgb(image)
         if self.detail is not None:
-            pixels = images.resize(pixels, self.detail, self.detail)
-        if pixels.shape[:2] != (height, width):
-            pixels = images.resize(pixels, height, width)
-        return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
+            pixels = images.resize(images.square(pixels), self.detail, self.detail)
+        return self.preprocessing(pixels)
 
     def classify(self, image: images.Picture, top: int = 5, kernel: KernelLike | None = None) -> list[tuple[str, float]]:
         """Return the `top` likeliest classes of a picture as (label, probability), likeliest first.
@@ -261,6 +263,10 @@ class Model:
         """
         if top < 1:
             raise ValueError(f"top must be at least 1: top={top}")
+        if not isinstance(self.network.layers[-1], Dense):
+            raise ValueError(
+                f"only a network with a classifier can name pictures: {self.network.name!r} ends in {self.network.layers[-1].name!r}"
+            )
         x = self.preprocess(image)
         logits = self.compile()(x) if kernel is None else self(x, kernel)
         probabilities = ops.softmax(logits.astype(np.float64))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -104,11 +106,24 @@ def as_rgb(image: Picture) -> np.ndarray:
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
 
 
-def interpolation(source: int, target: int) -> np.ndarray:
-    """Return the matrix (target, source) that scales one axis bilinearly.
+FILTERS: Mapping[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = MappingProxyType(
+    {
+        "bilinear": (1.0, lambda t: 1 - t),
+        "bicubic": (2.0, lambda t: np.where(t < 1, (1.5 * t - 2.5) * t * t + 1, ((-0.5 * t + 2.5) * t - 4) * t + 2)),  # Keys 1981, a = -1/2
+        "box": (0.5, np.ones_like),
+        "hamming": (1.0, lambda t: np.sinc(t) * (0.54 + 0.46 * np.cos(np.pi * t))),
+        "lanczos": (3.0, lambda t: np.sinc(t) * np.sinc(t / 3)),
+        "nearest": (0.0, np.ones_like),
+    }
+)
+"""Pillow's filters: how far each reaches, in pixels, and its weight at a distance within that."""
 
-    New pixel centres are laid over the old ones; each weighs its neighbours with a triangle one old pixel
-    wide, or, where the picture shrinks, one new pixel wide, so that every old pixel counts.
+
+def interpolation(source: int, target: int, resample: str = "bilinear") -> np.ndarray:
+    """Return the matrix (target, source) that scales one axis.
+
+    New pixel centres are laid over the old ones; each weighs its neighbours with the filter, one old pixel
+    to the unit, or, where the picture shrinks, one new pixel, so that every old pixel counts. "nearest" takes the pixel it lies in.
 
     Examples
     --------
@@ -117,32 +132,54 @@ def interpolation(source: int, target: int) -> np.ndarray:
            [0.        , 0.14285714, 0.42857143, 0.42857143]])
     """
     step = source / target
-    width = max(step, 1.0)
     centres = (np.arange(target) + 0.5) * step
-    distance = np.abs(np.arange(source) + 0.5 - centres[:, None]) / width
-    weights = np.maximum(1 - distance, 0)
+    if resample == "nearest":
+        return (np.arange(source) == np.floor(centres)[:, None]).astype(np.float64)
+    reach, weigh = FILTERS[resample]
+    distance = (np.arange(source) + 0.5 - centres[:, None]) / max(step, 1.0)
+    # A box has no width to lose: of two pixels at its two edges Pillow takes the one on the left.
+    within = (distance > -reach) & (distance <= reach) if resample == "box" else np.abs(distance) < reach
+    weights = np.where(within, weigh(np.abs(distance)), 0)
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Scale an image (H, W, C) to (height, width, C), float32, bilinearly.
+def resize(image: np.ndarray, height: int, width: int, resample: str = "bilinear", whole: bool = False) -> np.ndarray:
+    """Scale an image (H, W, C) to (height, width, C), float32, with a filter of `FILTERS`.
 
-    The numbers are those of Pillow's `BILINEAR` filter, without its rounding to whole values.
+    The numbers are those of Pillow's filter, without its rounding to whole values; with `whole` also that: after the columns
+    are scaled and after the rows are, what lies outside 0 to 255 cut off.
 
     Examples
     --------
     >>> resize(np.array([[[0.0], [4.0]]]), 1, 4)[0, :, 0]
     array([0., 1., 3., 4.], dtype=float32)
     """
-    rows = interpolation(image.shape[0], height).astype(np.float32)
-    columns = interpolation(image.shape[1], width).astype(np.float32)
+    rows = interpolation(image.shape[0], height, resample).astype(np.float32)
+    columns = interpolation(image.shape[1], width, resample).astype(np.float32)
     pixels = np.asarray(image, np.float32)
-    return np.einsum("hH,HWC,wW->hwC", rows, pixels, columns, optimize=True)
+    if not whole:
+        return np.einsum("hH,HWC,wW->hwC", rows, pixels, columns, optimize=True)
+    across = np.floor(np.matmul(columns, pixels) + 0.5).clip(0, 255)
+    return np.floor(np.tensordot(rows, across, 1) + 0.5).clip(0, 255)
 
 
 def square(image: np.ndarray) -> np.ndarray:
     """Return the largest square from the middle of an image (H, W, C)."""
     height, width = image.shape[:2]
     side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[top : top + side, left : left + side]
+    return middle(image, side, side)
+
+
+def middle(image: np.ndarray, height: int, width: int, even: bool = False) -> np.ndarray:
+    """Return (height, width, C) from the middle of an image, with zeros where it is smaller.
+
+    Of an odd rest the smaller half lies in front, or, if `even`, the even one.
+    """
+    pads = [
+        (max(wanted - size, 0) // 2, -(-max(wanted - size, 0) // 2)) for wanted, size in zip((height, width), image.shape, strict=False)
+    ]
+    if any(map(any, pads)):
+        image = np.pad(image, (*pads, (0, 0)))
+    rests = [size - wanted for wanted, size in zip((height, width), image.shape, strict=False)]
+    top, left = (round(rest / 2) if even else rest // 2 for rest in rests)
+    return image[top : top + height, left : left + width]

@@ -23,6 +23,7 @@ from .forward import Model
 from .geometry import integer
 from .layers import Conv, Network, Residual, from_dict, parameter_shapes, to_dict, walk
 from .mobilenet import mobilenet_v1, mobilenet_v2
+from .preprocessing import Preprocessing
 
 HEADER = "convlab"
 """Name of the npz member that holds the JSON description."""
@@ -52,7 +53,13 @@ def save(model: Model, path: str | os.PathLike[str], dtype: str = "float32") -> 
         raise ValueError(f"a model is saved as .npz: path={target}")
     if dtype not in ("float32", "float16"):
         raise ValueError(f'dtype must be "float32" or "float16": dtype={dtype!r}')
-    header = {"format": FORMAT, "network": to_dict(model.network), "labels": model.labels, "detail": model.detail}
+    header = {
+        "format": FORMAT,
+        "network": to_dict(model.network),
+        "labels": model.labels,
+        "detail": model.detail,
+        "preprocessing": model.preprocessing.to_dict(),
+    }
     arrays = {HEADER: np.array(json.dumps(header, ensure_ascii=False))}
     for name, array in model.params.items():
         with np.errstate(over="ignore"):
@@ -114,7 +121,9 @@ def _npz(path: Path) -> Model:
         raise ValueError(f"{path} has format {header.get('format')!r}; this convlab reads format {FORMAT}")
     try:
         network = from_dict(cast(Mapping[str, Any], header.get("network")))
-        return Model(network, arrays, header.get("labels"), header.get("detail"))
+        prepared = header.get("preprocessing")  # files of the first convlabs have none
+        preprocessing = None if prepared is None else Preprocessing.from_dict(prepared)
+        return Model(network, arrays, header.get("labels"), header.get("detail"), preprocessing)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
 

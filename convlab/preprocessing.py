@@ -1,0 +1,167 @@
+"""How a picture becomes a network's input, as data: a model carries it beside its weights.
+
+Networks see what they were trained on. Which part of a picture is taken, how it is scaled, which numbers stand for black and
+white and in which order the colours come differ from family to family; a network given another family's numbers
+still answers, only worse. So a model's file says it where it can, and `Preprocessing` is what it says::
+
+    picture -> fitted to the size -> (pixel - mean) / deviation
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, SupportsIndex
+
+import numpy as np
+
+from . import images
+from .geometry import integer
+from .layers import number
+
+Fit = Literal["square", "shorter", "stretch"]
+FITS: tuple[Fit, ...] = ("square", "shorter", "stretch")
+
+
+@dataclass(frozen=True, init=False)
+class Preprocessing:
+    """How a picture becomes a network's input.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the input in pixels.
+    fit : "square", "shorter" or "stretch"
+        "square": the largest part of this shape from the middle, scaled. "shorter": the whole scaled so that its shorter side
+        becomes `shorter`, then `size` cut from the middle (zeros beyond its edge). "stretch": the whole scaled to `size`, whatever its shape.
+    shorter : int, optional
+        For "shorter"; the size's shorter side if left out.
+    resample : str
+        A filter of `images.FILTERS`, as Pillow defines them.
+    mean, deviation : float, or three of them
+        Of each channel, where a pixel is 0 to 255: ``(pixel - mean) / deviation``. 127.5 and 127.5 give -1 to 1.
+    order : "RGB" or "BGR"
+        Of the channels that the network reads; mean and deviation are in this order.
+    whole : bool
+        Whether scaled pixels are rounded to whole numbers, as libraries do that scale with Pillow.
+    middle : "down" or "even"
+        Where the middle lies if what is cut off is odd: with the smaller half in front (Transformers), or the even one (torchvision).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a part is out of range or not a number.
+
+    Examples
+    --------
+    >>> ready = Preprocessing((2, 2), mean=0, deviation=255)
+    >>> ready(np.full((4, 6, 3), 255, np.uint8)).tolist()
+    [[[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]], [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]]
+    """
+
+    size: tuple[int, int]
+    fit: Fit
+    shorter: int | None
+    resample: str
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+    order: Literal["RGB", "BGR"]
+    whole: bool
+    middle: Literal["down", "even"]
+
+    def __init__(
+        self,
+        size: Sequence[SupportsIndex],
+        fit: str = "square",
+        shorter: SupportsIndex | None = None,
+        resample: str = "bilinear",
+        mean: float | Sequence[float] = 127.5,
+        deviation: float | Sequence[float] = 127.5,
+        order: str = "RGB",
+        whole: bool = False,
+        middle: str = "down",
+    ) -> None:
+        put = object.__setattr__
+        if not isinstance(size, Sequence) or isinstance(size, str) or len(size) != 2:
+            raise ValueError(f"size must be a pair (height, width): size={size!r}")
+        put(self, "size", (integer("size height", size[0], 1), integer("size width", size[1], 1)))
+        put(self, "fit", _one_of("fit", fit, FITS))
+        put(self, "shorter", None if shorter is None else integer("shorter", shorter, 1))
+        put(self, "resample", _one_of("resample", resample, tuple(images.FILTERS)))
+        put(self, "mean", _three("mean", mean))
+        put(self, "deviation", _three("deviation", deviation))
+        if not all(value > 0 for value in self.deviation):
+            raise ValueError(f"deviation must be positive: deviation={deviation!r}")
+        put(self, "order", _one_of("order", order, ("RGB", "BGR")))
+        if not isinstance(whole, bool):
+            raise TypeError(f"whole must be true or false: whole={whole!r}")
+        put(self, "whole", whole)
+        put(self, "middle", _one_of("middle", middle, ("down", "even")))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, ready for JSON; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: object) -> Preprocessing:
+        """Build it from what `to_dict` returned; every part is checked again."""
+        if not isinstance(record, Mapping):
+            raise ValueError(f"preprocessing must be a JSON object: it is {type(record).__name__}")
+        try:
+            return cls(**record)
+        except TypeError as error:
+            raise ValueError(f"this record does not describe preprocessing: {error}") from error
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Return a picture (H, W, 3) of 0 to 255 as the network's input: (*size, 3), float32."""
+        fitted = self._fitted(pixels)
+        if self.order == "BGR":
+            fitted = fitted[:, :, ::-1]
+        if len({*self.mean}) == len({*self.deviation}) == 1:  # one division and one difference, as every tutorial writes it
+            deviation = np.float32(self.deviation[0])
+            return np.ascontiguousarray(fitted, np.float32) / deviation - np.float32(self.mean[0] / self.deviation[0])
+        return (np.ascontiguousarray(fitted, np.float32) - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
+
+    def _fitted(self, pixels: np.ndarray) -> np.ndarray:
+        height, width = self.size
+        match self.fit:
+            case "square":
+                return self._scaled(images.middle(pixels, *_largest(pixels.shape[:2], self.size)), height, width)
+            case "stretch":
+                return self._scaled(pixels, height, width)
+            case "shorter":
+                side, (rows, columns) = self.shorter or min(self.size), pixels.shape[:2]
+                # Rounded down, as Transformers and torchvision do.
+                scaled = (side, int(side * columns / rows)) if rows <= columns else (int(side * rows / columns), side)
+                return images.middle(self._scaled(pixels, *scaled), height, width, even=self.middle == "even")
+
+    def _scaled(self, pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+        if pixels.shape[:2] == (height, width):
+            return pixels
+        return images.resize(pixels, height, width, self.resample, self.whole)
+
+
+def _largest(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of the largest part of a picture that has the proportions of `size`."""
+    (height, width), (rows, columns) = shape[:2], size
+    if height * columns <= width * rows:
+        return height, max(1, round(height * columns / rows))
+    return max(1, round(width * rows / columns)), width
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> Any:
+    if not (isinstance(value, str) and value in allowed):
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}: {name}={value!r}")
+    return value
+
+
+def _three(name: str, value: object) -> tuple[float, float, float]:
+    """Return a number, or one for each of the three channels, as three finite floats."""
+    numbers = value if isinstance(value, (list, tuple)) else (value,) * 3
+    if len(numbers) != 3:
+        raise ValueError(f"{name} must be a number or three, one for each channel: {name}={value!r}")
+    three = tuple(number(name, part) for part in numbers)
+    if not all(map(math.isfinite, three)):
+        raise ValueError(f"{name} must be finite: {name}={value!r}")
+    return three[0], three[1], three[2]
