@@ -263,10 +263,9 @@ class Model:
         """
         if top < 1:
             raise ValueError(f"top must be at least 1: top={top}")
-        if not isinstance(self.network.layers[-1], Dense):
-            raise ValueError(
-                f"only a network with a classifier can name pictures: {self.network.name!r} ends in {self.network.layers[-1].name!r}"
-            )
+        last = self.network.layers[-1]
+        if not isinstance(last, Dense):
+            raise ValueError(f"only a network with a classifier can name pictures: {self.network.name!r} ends in {last.name!r}")
         x = self.preprocess(image)
         logits = self.compile()(x) if kernel is None else self(x, kernel)
         probabilities = ops.softmax(logits.astype(np.float64))

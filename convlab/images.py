@@ -175,11 +175,9 @@ def middle(image: np.ndarray, height: int, width: int, even: bool = False) -> np
 
     Of an odd rest the smaller half lies in front, or, if `even`, the even one.
     """
-    pads = [
-        (max(wanted - size, 0) // 2, -(-max(wanted - size, 0) // 2)) for wanted, size in zip((height, width), image.shape, strict=False)
-    ]
-    if any(map(any, pads)):
-        image = np.pad(image, (*pads, (0, 0)))
-    rests = [size - wanted for wanted, size in zip((height, width), image.shape, strict=False)]
+    missing = [max(wanted - size, 0) for wanted, size in zip((height, width), image.shape, strict=False)]
+    if any(missing):
+        image = np.pad(image, [*((zeros // 2, zeros - zeros // 2) for zeros in missing), (0, 0)])
+    rests = image.shape[0] - height, image.shape[1] - width
     top, left = (round(rest / 2) if even else rest // 2 for rest in rests)
     return image[top : top + height, left : left + width]
