@@ -56,7 +56,7 @@ class Preprocessing:
     Examples
     --------
     >>> ready = Preprocessing((2, 2), mean=0, deviation=255)
-    >>> np.unique(ready(np.full((4, 6, 3), 255, np.uint8))).tolist()
+    >>> np.unique(ready(np.full((2, 6, 3), 255, np.uint8))).tolist()
     [1.0]
     """
 
