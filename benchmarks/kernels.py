@@ -1,7 +1,7 @@
 """Time the ladder on the layers of MobileNet V1 and V2, against torch and ONNX Runtime on one layer.
 
-python benchmarks/kernels.py            about ten minutes on a quiet machine
-python benchmarks/kernels.py --quick    a trial
+python -m benchmarks.kernels            about ten minutes on a quiet machine
+python -m benchmarks.kernels --quick    a trial
 
 One thread, batch 1. Each distinct convolution of the two networks is a network of one layer. The rungs are called by the kernels'
 contract: they are given plain weights each time, as torch is. ONNX Runtime and convlab's plan pack their weights beforehand.
@@ -10,14 +10,10 @@ The equation as Python loops is too slow for whole layers and runs a crop of eac
 
 from __future__ import annotations
 
-import peers
-import plots
-import report
-import results
-import rounds
-
 from convlab import KERNELS, Conv, ConvGeometry, Network, cost, machine, mobilenet_v1, mobilenet_v2
 from convlab.layers import walk
+
+from . import peers, plots, report, results, rounds
 
 SLOW = "naive"
 """The rung that runs crops."""

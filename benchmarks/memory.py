@@ -1,7 +1,7 @@
 """Measure the memory that a convolution and a network need beyond their inputs, weights and outputs.
 
-python benchmarks/memory.py            about two minutes on a quiet machine
-python benchmarks/memory.py --quick    a trial
+python -m benchmarks.memory            about two minutes on a quiet machine
+python -m benchmarks.memory --quick    a trial
 
 Every measurement has its own process, in which the code has run on something small before: libraries, compiled code and
 BLAS's buffers are there already. Then the system's record of the most memory ever resident is cleared, the call made, and the record read.
@@ -19,13 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peers
-import plots
-import report
-import results
-import rounds
 
 from convlab import KERNELS, Conv, ConvSpec, Network, cost, mobilenet_v2
+
+from . import peers, plots, report, results, rounds
 
 SPECS = {
     "standard": ConvSpec(32, 32, 3, padding="same"),

@@ -1,7 +1,7 @@
 """Time MobileNet V1 and V2 whole, against torch, torch.compile, ONNX Runtime and OpenVINO.
 
-python benchmarks/networks.py            about a quarter of an hour on a quiet machine
-python benchmarks/networks.py --quick    a trial
+python -m benchmarks.networks            about a quarter of an hour on a quiet machine
+python -m benchmarks.networks --quick    a trial
 
 Batch 1 and 8, 1 and 2 threads. Every engine runs in its own process, in turns with the others (`rounds.py`), at its best
 settings (`peers.py`), on the same weights; what it computes is compared before it is timed.
@@ -9,13 +9,9 @@ settings (`peers.py`), on the same weights; what it computes is compared before 
 
 from __future__ import annotations
 
-import peers
-import plots
-import report
-import results
-import rounds
-
 from convlab import cost, mobilenet_v1, mobilenet_v2
+
+from . import peers, plots, report, results, rounds
 
 DEFAULT = ("convlab", "torch", "torch.compile", "onnxruntime", "openvino", "openvino streams")
 

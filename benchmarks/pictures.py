@@ -1,6 +1,6 @@
 """Draw the two pictures that README shows, from the engine's own numbers.
 
-python benchmarks/pictures.py        (needs matplotlib; a few seconds)
+python -m benchmarks.pictures        (needs matplotlib; a few seconds)
 """
 
 from __future__ import annotations

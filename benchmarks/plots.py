@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import report
+from . import report
 
 Record = dict[str, Any]
 

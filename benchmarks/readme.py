@@ -1,6 +1,6 @@
 """Measure the ladder, and write what README and the ladder's docstring show between their markers; the networks' times are the stored ones.
 
-python benchmarks/readme.py        (needs convlab and pillow; about half a minute)
+python -m benchmarks.readme        (needs convlab and pillow; about half a minute)
 """
 
 from __future__ import annotations

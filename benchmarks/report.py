@@ -1,7 +1,7 @@
 """Say what the benchmarks found: tables, targets, and `benchmarks/README.md`, all from the JSON files.
 
-python benchmarks/report.py                     writes benchmarks/README.md from benchmarks/results
-python benchmarks/report.py --from runs/quick   prints the same of a trial instead
+python -m benchmarks.report                     writes benchmarks/README.md from benchmarks/results
+python -m benchmarks.report --from runs/quick   prints the same of a trial instead
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
-import results
+from . import results
 
 OURS = "convlab"
 """The compiled plan, as the tables call it."""
@@ -341,8 +341,8 @@ def page(records: dict[str, Record]) -> str:
         (
             "```sh\n"
             'pip install ".[lab,peers]"\n'
-            "python benchmarks/networks.py && python benchmarks/kernels.py && python benchmarks/scaling.py\n"
-            "python benchmarks/memory.py && python benchmarks/startup.py && python benchmarks/report.py\n"
+            "python -m benchmarks.networks && python -m benchmarks.kernels && python -m benchmarks.scaling\n"
+            "python -m benchmarks.memory && python -m benchmarks.startup && python -m benchmarks.report\n"
             "```"
         ),
         "Each script has `--quick` for a trial. The machine should do nothing else.",

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import peers
-
 import convlab
 from convlab import machine
+
+from . import peers
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -25,10 +25,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
-import peers
 
 from convlab import Model, machine
 from convlab.layers import Conv, Dense, Network, walk
+
+from . import peers
 
 PAUSE = 0.02
 """Seconds of rest at the end of a turn; as many more as it takes the engine's threads to fall asleep."""

@@ -1,7 +1,7 @@
 """Measure how time and memory of V1 and V2 grow with resolution, alpha, batch and threads, and fit the exponents.
 
-python benchmarks/scaling.py            about ten minutes on a quiet machine
-python benchmarks/scaling.py --quick    a trial
+python -m benchmarks.scaling            about ten minutes on a quiet machine
+python -m benchmarks.scaling --quick    a trial
 
 One of the four is varied at a time, the others stay at 224, 1.0, 1 and 1. A power law ``time = a * size ^ p`` is a straight
 line in logarithms; its slope p is fitted by least squares. Work proportional to the pixels has p = 2 in the resolution.
@@ -13,15 +13,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import memory
 import numpy as np
-import peers
-import plots
-import report
-import results
-import rounds
 
 from convlab import cost, machine, mobilenet_v1, mobilenet_v2
+
+from . import memory, peers, plots, report, results, rounds
 
 BASE = {"resolution": 224, "alpha": 1.0, "batch": 1, "threads": 1}
 

@@ -1,7 +1,7 @@
 """Measure how long the first time takes: importing, compiling, the tour.
 
-python benchmarks/startup.py            about three minutes on a quiet machine
-python benchmarks/startup.py --quick    a trial
+python -m benchmarks.startup            about three minutes on a quiet machine
+python -m benchmarks.startup --quick    a trial
 
 The tour needs the extra `lab`. Every measurement is a new Python process. "Cold" starts with an empty folder for Numba's
 compiled code, as after an installation; "warm" is the same again.
@@ -18,9 +18,7 @@ import time
 from statistics import median
 from typing import Any
 
-import report
-import results
-import rounds
+from . import report, results, rounds
 
 STAGES = """
 import json, time

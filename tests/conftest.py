@@ -5,10 +5,14 @@ test would be skipped, so that a run can prove that no oracle was absent.
 """
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))  # for the package `benchmarks`, which is not installed; last, so that an installed convlab is what is tested
 
 # Before NumPy loads: BLAS threads that wait by spinning make small matrices many times slower on a busy machine.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -45,7 +49,7 @@ def pytest_make_collect_report(collector):
 @pytest.fixture(scope="session")
 def shared():
     """Return the folder of real weights and pictures beside the repository."""
-    path = Path(__file__).resolve().parents[2] / "shared" / "data"
+    path = ROOT.parent / "shared" / "data"
     if not path.is_dir():
         pytest.skip("the folder ../shared/data beside the repository is absent")
     return path

@@ -2,21 +2,12 @@
 
 import math
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import convlab as cl
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-import kernels
-import peers
-import report
-import rounds
-import scaling
+from benchmarks import kernels, peers, report, rounds, scaling
 
 TINY = cl.mobilenet_v2(alpha=0.35, resolution=32, classes=10)
 

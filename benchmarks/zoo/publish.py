@@ -2,7 +2,7 @@
 
 The accuracy on the card is measured here, on all 10,000 test pictures, by convlab's own forward from the file that ships.
 
-    python benchmarks/zoo/publish.py --data package --run runs/v2
+    python -m benchmarks.zoo.publish --data package --run runs/v2
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import json
 import time
 from pathlib import Path
 
-import cifar10
 import numpy as np
 import torch
-from train import module_name
 
 import convlab as cl
+
+from . import cifar10
+from .train import module_name
 
 ZOO = Path(cl.zoo.__file__).parent
 TITLES = {"mobilenet_v1": "MobileNet V1", "mobilenet_v2": "MobileNet V2"}

@@ -3,8 +3,8 @@
 The network is built from convlab's own description, unmodified. Pictures are scaled up from 32 pixels: to 48 in
 the first epochs, which are cheaper, and to 64 in the rest. A stopped run goes on from its last whole epoch.
 
-    python benchmarks/zoo/train.py --data package --out runs/v2        (needs convlab, torch and pillow)
-    python benchmarks/zoo/publish.py --data package --run runs/v2      (measures, and writes what ships)
+    python -m benchmarks.zoo.train --data package --out runs/v2        (needs convlab, torch and pillow)
+    python -m benchmarks.zoo.publish --data package --run runs/v2      (measures, and writes what ships)
 
 MobileNet V1 is trained by the same recipe at the width where its multiply-accumulates are V2's (`--network mobilenet_v1 --alpha 0.4`),
 so that the two can be compared.
@@ -17,12 +17,13 @@ import json
 import time
 from pathlib import Path
 
-import cifar10
 import torch
 from torch import nn
 from torch.nn import functional
 
 import convlab as cl
+
+from . import cifar10
 
 
 def module_name(layer: str) -> str:
