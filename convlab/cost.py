@@ -213,7 +213,7 @@ def steps_of(visit: Visit, batch: int = 1, size: int = 4) -> dict[str, Cost]:
             return {"add": Cost(elementwise=written, bytes_read=2 * size * read, bytes_written=size * written)}
         case Pool():
             return {"pool": Cost(elementwise=read, bytes_read=size * read, bytes_written=size * written)}
-        case Dense(_, in_features, out_features):
+        case Dense(_, in_features, out_features, activation):
             weights = in_features * out_features
             dense = Cost(
                 weights=weights,
@@ -223,7 +223,7 @@ def steps_of(visit: Visit, batch: int = 1, size: int = 4) -> dict[str, Cost]:
                 bytes_read=size * (read + weights + out_features),
                 bytes_written=size * written,
             )
-            return {"dense": dense}
+            return {"dense": dense} if activation is None else {"dense": dense, activation: Cost(elementwise=written)}
         case _:
             assert_never(visit.layer)
 

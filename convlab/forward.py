@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 
+ACTIVATIONS = {"relu6": ops.relu6, "relu": ops.relu}
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One thing that happened to the data on its way through a model.
@@ -205,14 +208,16 @@ class Model:
                     y = ops.batch_norm(y, gamma, beta, mean, variance, eps)
                     yield Step(f"{name}.batch_norm", layer, y, costs["batch_norm"])
                 if activation is not None:
-                    y = ops.relu6(y) if activation == "relu6" else ops.relu(y)
-                    yield Step(f"{name}.{activation}", layer, y, costs[activation])
+                    yield Step(f"{name}.{activation}", layer, ACTIVATIONS[activation](y), costs[activation])
             case Residual(name):
                 yield Step(f"{name}.add", layer, saved.pop(name) + x, costs["add"])
             case Pool(name):
                 yield Step(name, layer, ops.global_average_pool(x), costs["pool"])
-            case Dense(name):
-                yield Step(name, layer, ops.dense(x, p[f"{name}.weight"], p[f"{name}.bias"]), costs["dense"])
+            case Dense(name, _, _, activation):
+                y = ops.dense(x, p[f"{name}.weight"], p[f"{name}.bias"])
+                yield Step(name, layer, y, costs["dense"])
+                if activation is not None:
+                    yield Step(f"{name}.{activation}", layer, ACTIVATIONS[activation](y), costs[activation])
 
     def compile(self, batch: int = 1, threads: int | None = None) -> Plan:
         """Return the model as a `Plan`: the same logits up to rounding, many times faster.

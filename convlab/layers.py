@@ -29,6 +29,11 @@ def number(name: str, value: object) -> float:
     return float(value)
 
 
+def _check_activation(activation: object) -> None:
+    if not (activation is None or activation in ("relu6", "relu")):
+        raise ValueError(f'activation must be "relu6", "relu" or None: activation={activation!r}')
+
+
 @dataclass(frozen=True)
 class Conv:
     """A convolution, its batch norm and its activation.
@@ -51,8 +56,7 @@ class Conv:
     eps: float | None = 1e-3
 
     def __post_init__(self) -> None:
-        if not (self.activation is None or self.activation in ("relu6", "relu")):
-            raise ValueError(f'activation must be "relu6", "relu" or None: activation={self.activation!r}')
+        _check_activation(self.activation)
         if self.eps is not None:
             eps = number("eps", self.eps)
             if not 0 <= eps < math.inf:
@@ -84,13 +88,15 @@ class Pool:
 
 @dataclass(frozen=True)
 class Dense:
-    """A fully connected layer with bias: (in_features,) -> (out_features,)."""
+    """A fully connected layer with bias, and an activation if there is one: (in_features,) -> (out_features,)."""
 
     name: str
     in_features: int
     out_features: int
+    activation: Activation | None = None
 
     def __post_init__(self) -> None:
+        _check_activation(self.activation)
         # Plain ints, so that a network goes through JSON whatever its sizes were given as.
         object.__setattr__(self, "in_features", integer("in_features", self.in_features, 1))
         object.__setattr__(self, "out_features", integer("out_features", self.out_features, 1))

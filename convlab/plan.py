@@ -75,12 +75,15 @@ class _Folded:
         return math.prod(self.geometry.spec.weight_shape) * self.geometry.positions
 
 
+_BOUNDS: Mapping[str | None, tuple[float, float]] = {"relu6": (0.0, 6.0), "relu": (0.0, math.inf), None: (-math.inf, math.inf)}
+
+
 def _folded(layer: Conv | Pool | Dense, shape: tuple[int, int, int], params: Mapping[str, np.ndarray]) -> _Folded:
     """Return a layer that meets `shape` as one convolution."""
     match layer:
         case Conv(name, spec, activation, eps):
             weight = params[f"{name}.weight"]
-            bounds = {"relu6": (0.0, 6.0), "relu": (0.0, math.inf), None: (-math.inf, math.inf)}[activation]
+            bounds = _BOUNDS[activation]
             if eps is None:
                 return _Folded(name, spec.kind, spec.geometry(*shape[:2]), weight, params[f"{name}.bias"], bounds)
             gamma, beta, mean, variance = (params[f"{name}.{part}"].astype(np.float64) for part in ("gamma", "beta", "mean", "variance"))
@@ -92,9 +95,10 @@ def _folded(layer: Conv | Pool | Dense, shape: tuple[int, int, int], params: Map
             geometry = ConvSpec.depthwise(channels, (height, width)).geometry(height, width)
             weight = np.full(geometry.spec.weight_shape, 1 / (height * width), np.float32)
             return _Folded(name, "pool", geometry, weight, np.zeros(channels, np.float32))
-        case Dense(name, inputs, outputs):
+        case Dense(name, inputs, outputs, activation):
             geometry = ConvSpec.pointwise(inputs, outputs).geometry(1, 1)
-            return _Folded(name, "dense", geometry, params[f"{name}.weight"].reshape(1, 1, inputs, outputs), params[f"{name}.bias"])
+            weight = params[f"{name}.weight"].reshape(1, 1, inputs, outputs)
+            return _Folded(name, "dense", geometry, weight, params[f"{name}.bias"], _BOUNDS[activation])
         case _:
             assert_never(layer)
 

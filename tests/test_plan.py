@@ -384,3 +384,19 @@ def test_an_interrupted_call_leaves_no_helper_at_its_memory(monkeypatch):
         gate.set()
     assert all(one.result() for one in busy)
     assert_array_equal(plan(x), expected)
+
+
+@pytest.mark.parametrize("activation", ["relu6", "relu", None])
+def test_dense_layers_one_after_another(activation: str | None) -> None:
+    """A head of several dense layers, as people put on a trunk: the plan and the model agree, and the activation acts."""
+    trunk = cl.mobilenet_v1(0.25, 32, classes=24)
+    *before, last = trunk.layers
+    hidden = cl.Dense("hidden", last.in_features, 24, activation)
+    net = cl.Network("headed", trunk.input, (*before, hidden, cl.Dense("classifier", 24, 5)))
+    model = cl.Model.random(net, seed=3)
+    x = np.random.default_rng(0).uniform(-1, 1, (2, *net.input)).astype(np.float32)
+    steps = {step.name: step.output for step in model.trace(x, kernel="im2col")}
+    if activation is not None:
+        assert (steps["hidden"] < 0).any()
+        assert (steps[f"hidden.{activation}"] >= 0).all()
+    np.testing.assert_allclose(model.compile(batch=2)(x), steps["classifier"], rtol=1e-3, atol=1e-4)
