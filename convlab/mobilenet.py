@@ -20,7 +20,7 @@ alpha, the width multiplier, scales every width. rho, the resolution multiplier,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from .geometry import ConvSpec, integer
@@ -157,23 +157,9 @@ def mobilenet_v1(
     (1000,)
     """
     side, pad = _check(alpha, resolution, rho, padding)
-
-    def layers() -> Iterator[Layer]:
-        channels = scale_v1(V1_STEM, alpha)
-        yield Conv("stem", ConvSpec(3, channels, 3, 2, pad), eps=eps)
-        number = 0
-        for row in V1_ROWS:
-            for repeat in range(row.repeats):
-                number += 1
-                stride = row.stride if repeat == 0 else 1
-                width = scale_v1(row.width, alpha)
-                yield Conv(f"block{number}.depthwise", ConvSpec.depthwise(channels, 3, 1, stride, pad), eps=eps)
-                yield Conv(f"block{number}.pointwise", ConvSpec.pointwise(channels, width), eps=eps)
-                channels = width
-        yield Pool("pool")
-        yield Dense("classifier", channels, classes)
-
-    return Network(f"mobilenet_v1 alpha={alpha:g} {side}x{side}", (side, side, 3), tuple(layers()))
+    blocks = [(scale_v1(row.width, alpha), stride) for row in V1_ROWS for stride in _strides(row)]
+    layers = v1_layers(scale_v1(V1_STEM, alpha), blocks, classes, pad, eps)
+    return Network(f"mobilenet_v1 alpha={alpha:g} {side}x{side}", (side, side, 3), layers)
 
 
 def mobilenet_v2(
@@ -208,6 +194,46 @@ def mobilenet_v2(
     10
     """
     side, pad = _check(alpha, resolution, rho, padding)
+    blocks = [(row.t, scale_v2(row.width, alpha), stride) for row in V2_ROWS for stride in _strides(row)]
+    layers = v2_layers(scale_v2(V2_STEM, alpha), blocks, scale_v2(V2_HEAD, max(alpha, 1.0)), classes, pad, eps)
+    return Network(f"mobilenet_v2 alpha={alpha:g} {side}x{side}", (side, side, 3), layers)
+
+
+def _strides(row: Separable | Inverted) -> Iterator[int]:
+    """Yield the stride of each block of a row: the first has the row's."""
+    yield row.stride
+    yield from (1 for _ in range(row.repeats - 1))
+
+
+def v1_layers(
+    stem: int, blocks: Sequence[tuple[int, int]], classes: int | None, pad: Literal["same", 1], eps: float | None, head: int | None = None
+) -> tuple[Layer, ...]:
+    """Return V1's layers for given widths: of the stem, (width, stride) of each block, and of a pointwise head if there is one.
+
+    Without a classifier if `classes` is None.
+    """
+
+    def layers() -> Iterator[Layer]:
+        channels = stem
+        yield Conv("stem", ConvSpec(3, channels, 3, 2, pad), eps=eps)
+        for i, (width, stride) in enumerate(blocks, 1):
+            yield Conv(f"block{i}.depthwise", ConvSpec.depthwise(channels, 3, 1, stride, pad), eps=eps)
+            yield Conv(f"block{i}.pointwise", ConvSpec.pointwise(channels, width), eps=eps)
+            channels = width
+        if head is not None:
+            yield Conv("head", ConvSpec.pointwise(channels, head), eps=eps)
+            channels = head
+        yield Pool("pool")
+        if classes is not None:
+            yield Dense("classifier", channels, classes)
+
+    return tuple(layers())
+
+
+def v2_layers(
+    stem: int, blocks: Sequence[tuple[int, int, int]], head: int, classes: int | None, pad: Literal["same", 1], eps: float | None
+) -> tuple[Layer, ...]:
+    """Return V2's layers for given widths: of the stem, (t, width, stride) of each block, and of the head; as in `v1_layers`."""
 
     def block(name: str, channels: int, t: int, width: int, stride: int) -> Iterator[Layer]:
         wide = channels * t
@@ -223,21 +249,17 @@ def mobilenet_v2(
             yield from body
 
     def layers() -> Iterator[Layer]:
-        channels = scale_v2(V2_STEM, alpha)
+        channels = stem
         yield Conv("stem", ConvSpec(3, channels, 3, 2, pad), eps=eps)
-        number = 0
-        for row in V2_ROWS:
-            for repeat in range(row.repeats):
-                number += 1
-                width = scale_v2(row.width, alpha)
-                yield from block(f"block{number}", channels, row.t, width, row.stride if repeat == 0 else 1)
-                channels = width
-        head = scale_v2(V2_HEAD, max(alpha, 1.0))
+        for i, (t, width, stride) in enumerate(blocks, 1):
+            yield from block(f"block{i}", channels, t, width, stride)
+            channels = width
         yield Conv("head", ConvSpec.pointwise(channels, head), eps=eps)
         yield Pool("pool")
-        yield Dense("classifier", head, classes)
+        if classes is not None:
+            yield Dense("classifier", head, classes)
 
-    return Network(f"mobilenet_v2 alpha={alpha:g} {side}x{side}", (side, side, 3), tuple(layers()))
+    return tuple(layers())
 
 
 NETWORKS: Mapping[str, Callable[..., Network]] = {"mobilenet_v1": mobilenet_v1, "mobilenet_v2": mobilenet_v2}
