@@ -143,6 +143,10 @@ def test_other_colour_spaces(tmp_path: Path, mode: str) -> None:
     else:
         picture = rgb(colours).convert(mode)
     path = write(tmp_path, picture, "p.tif")
+    if mode == "YCbCr" and int(Image.__version__.split(".")[0]) < 13:  # which took every such TIFF for a compressed one
+        with pytest.raises(ValueError, match="not a picture that Pillow can read: image file is truncated"):
+            images.read(path)
+        return
     assert mode_of(path) == mode
     np.testing.assert_allclose(images.read(path).astype(int), colours, atol=6)  # 8 bits a channel, twice
 
