@@ -14,8 +14,9 @@ from numpy.testing import assert_array_equal
 import convlab as cl
 from convlab.checker import MISTAKES, SIGNATURES, Case, Report, cases, check
 from convlab.checker.calls import dressed
-from convlab.checker.contracts import Outcome, read
+from convlab.checker.contracts import read
 from convlab.checker.diagnosis import Diagnosis, Observation
+from convlab.checker.outcome import Outcome
 from convlab.checker.properties import properties_of
 from convlab.checker.report import MOST_NUMBERS, PropertyResult, explain, planes
 from convlab.checker.runner import FileReport

@@ -20,7 +20,7 @@ from numpy.testing import assert_array_equal
 
 import convlab as cl
 from convlab.checker import wire
-from convlab.checker.contracts import Crash
+from convlab.checker.outcome import Crash
 from convlab.checker.runner import LARGEST_OUTPUT, PASSED_ON, Limits, Submission
 from convlab.checker.worker import LINE_LOST, Fence
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from ..conv import conv2d, depthwise_conv2d, pointwise_conv2d
 from ..kernels import Kernel
-from .contracts import OPS, SIGNATURES, STYLES, Contract, Crash, option_names, read, tried
+from .contracts import OPS, SIGNATURES, STYLES, Contract, option_names, read, tried
 from .diagnosis import Diagnosis, Observation, diagnose, search
 from .mistakes import MISTAKES, Mistake, mistakes_of
+from .outcome import Crash
 from .properties import Property, properties_of
 from .report import Failure, PropertyResult, Report, explain
 from .strategies import Case, cases

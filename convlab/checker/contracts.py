@@ -17,9 +17,7 @@ torch     f(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1)         
 from __future__ import annotations
 
 import inspect
-import itertools
 import operator
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -29,6 +27,7 @@ import numpy as np
 from ..cost import cost
 from ..geometry import ConvGeometry, ConvSpec
 from ..kernels import im2col
+from .outcome import Outcome, cut, observe
 from .strategies import Case, Kind, laid_out, short
 
 EPS = 1e-3
@@ -70,47 +69,12 @@ NAMES = {
 """The names that a parameter may have, for each option."""
 
 
-class Crash(RuntimeError):
-    """The process that ran the function is gone: it died, ran out of time or of memory."""
-
-
 class WrongKind(TypeError):
     """What came back is no array, or no number: it cannot be compared at all."""
 
 
 class Nothing(WrongKind):
     """None came back."""
-
-
-@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
-class Outcome:
-    """What a call did: its result or its error, and what it left behind.
-
-    Attributes
-    ----------
-    value : ndarray or None
-        None where it raised.
-    error : str
-        What was raised, "" if nothing.
-    crashed : bool
-        Whether the process is gone with it.
-    nothing : bool
-        Whether the error is that it returned None.
-    changed : tuple of str
-        Arguments that hold other numbers after the call.
-    aliases : bool
-        Whether the result lies in the memory of an argument.
-    overwritten : bool
-        Whether an earlier result changed when the function was called again.
-    """
-
-    value: np.ndarray | None = None
-    error: str = ""
-    crashed: bool = False
-    nothing: bool = False
-    changed: tuple[str, ...] = ()
-    aliases: bool = False
-    overwritten: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,15 +175,15 @@ class Contract:
                 return [x, *(spec.kernel if self.style == "cs231n" else (short(spec.kernel),))], options
             case _:
                 x, w = fresh(self.image(case.x)), fresh(self.filters(case.w, case))
-                bias = case.bias
+                bias = None if case.bias is None else fresh(case.bias)
                 if bias is None and (self.form == "dict" or "bias" in self.required):
-                    bias = np.zeros(spec.out_channels, case.dtype)
+                    bias = fresh(np.zeros(spec.out_channels, case.dtype))
                 if self.form == "geometry":
                     return [x, w, case.geometry], {}
                 if self.form == "dict":
                     return [x, w, bias, {"stride": case.options["stride"], "pad": case.options["padding"]}], {}
                 if bias is not None:
-                    options[self.names["bias"]] = fresh(bias)
+                    options[self.names["bias"]] = bias
                 return [x, w], options
 
     def returned(self, result: Any) -> np.ndarray:
@@ -315,43 +279,22 @@ class Contract:
 
     # Running
 
-    def observe(self, function: Callable[..., Any], case: Case) -> Outcome:
-        """Call the function once on a case and look at what it did."""
-        return self._observed(function, case)[0]
-
-    def _observed(self, function: Callable[..., Any], case: Case) -> tuple[Outcome, Any]:
-        positional, keywords = self.arguments(case)
-        named = self.argument_names(positional, keywords)
-        arrays: dict[str, np.ndarray] = {name: a for name, a in named.items() if isinstance(a, np.ndarray)}
-        before = {name: a.copy() for name, a in arrays.items()}
-        _soil(self.expected(case).size)  # the size alone: the answer itself must be gone before, or its memory is what comes back
-        try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):  # the numbers are judged, not what is said about them
-                warnings.simplefilter("ignore")
-                result = function(*positional, **keywords)
-            value = self.returned(result)
-        except Crash as crash:
-            return Outcome(error=str(crash), crashed=True), None
-        except WrongKind as error:
-            return Outcome(error=str(error), nothing=isinstance(error, Nothing)), None
-        except (Exception, SystemExit) as error:
-            return Outcome(error=f"raised {type(error).__name__}: {_cut(str(error))}"), None
-        changed = tuple(name for name, a in arrays.items() if not np.array_equal(a, before[name], equal_nan=True))
-        aliases = any(np.may_share_memory(part, a) for part in _parts(result) for a in arrays.values())
-        # A copy: what the function does to its result later is another matter.
-        return Outcome(value.copy(), changed=changed, aliases=aliases), value
-
-    def observe_again(self, function: Callable[..., Any], case: Case, other: Case) -> Outcome:
-        """Call the function on another case of the same shapes first, then twice on this one: nothing may be left from call to call."""
-        first, kept = self._observed(function, other)
-        if first.error:
-            return first
-        outcome, _ = self._observed(function, case)
+    def observe(self, function: Callable[..., Any], *cases: Case) -> Outcome:
+        """Call the function on cases of the same shapes in turn, and look at what the last call did."""
+        calls = [self.arguments(case) for case in cases]
+        # The size alone is told, and the answer itself must be gone before: else its memory is what comes back.
+        outcome = observe(function, calls, self.expected(cases[-1]).size, 1 if self.style == "cs231n" else None)
         if outcome.error:
             return outcome
-        again, _ = self._observed(function, case)
-        overwritten = first.value is not None and not np.array_equal(kept, first.value, equal_nan=True)
-        return replace(again, aliases=False, overwritten=overwritten)
+        try:
+            value = self.returned(outcome.value)
+        except WrongKind as error:
+            return Outcome(error=str(error), nothing=isinstance(error, Nothing))
+        except Exception as error:  # of an object that only looks like an array
+            return Outcome(error=f"raised {type(error).__name__}: {cut(str(error))}")
+        names = list(self.argument_names(*calls[-1]))
+        changed = tuple(names[name] if isinstance(name, int) else name for name in outcome.changed)
+        return replace(outcome, value=np.array(value), changed=changed)
 
     def argument_names(self, positional: list[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments under the names that reports use."""
@@ -369,28 +312,8 @@ class Contract:
         return dict(zip(names, positional, strict=False)) | dict(keywords)
 
 
-_SOIL = itertools.cycle((1e9 + 7, -3e8 - 1))
-"""Two numbers in turn, so that a result with uncleared memory in it is another one in the next call."""
-
-
-def _soil(count: int) -> None:
-    """Fill memory of the result's size with an odd number and free it: `np.empty` gets it back, and shows what was never written."""
-    odd = next(_SOIL)
-    soiled = [np.full(count, odd, dtype) for dtype in (np.float64, np.float32) for _ in range(4)]
-    del soiled
-
-
-def _parts(result: Any) -> list[np.ndarray]:
-    return [part for part in (result if isinstance(result, (tuple, list)) else [result])[:2] if isinstance(part, np.ndarray)]
-
-
 def _said(result: Any) -> str:
-    return _cut(f"{type(result).__name__} {result!r}", 80)
-
-
-def _cut(text: str, most: int = 300) -> str:
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())  # no escape codes for the terminal
-    return line if len(line) <= most else line[: most - 3] + "..."
+    return cut(f"{type(result).__name__} {result!r}", 80)
 
 
 def _number(name: str, value: Any) -> int:

@@ -21,8 +21,9 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, Verbosity, configuration, find, settings
 from hypothesis.errors import Flaky, NoSuchExample, Unsatisfiable
 
-from .contracts import CONVOLUTIONS, Contract, Outcome, read
+from .contracts import CONVOLUTIONS, Contract, read
 from .mistakes import NO_RESULT, ONE_NUMBER, ONLY_ZEROS, Mistake, mistakes_of
+from .outcome import Outcome
 from .properties import Property, wrong_cells
 from .strategies import Case
 
@@ -110,7 +111,7 @@ def alike(contract: Contract, case: Case, one: Outcome, other: Outcome) -> bool:
     assert b is not None, "a call without an error has a value"
     if a.shape != b.shape or a.dtype != b.dtype or bool(one.changed) != bool(other.changed):
         return False
-    if one.aliases != other.aliases or one.overwritten != other.overwritten:
+    if bool(one.aliases) != bool(other.aliases) or one.overwritten != other.overwritten:
         return False
     if a.shape == contract.expected(case).shape:
         allowed: Any = contract.tolerance(case)

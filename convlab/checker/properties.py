@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from hypothesis import strategies as st
 
-from .contracts import CONVOLUTIONS, FORMS, Contract, Outcome, forms_apply
+from .contracts import CONVOLUTIONS, FORMS, Contract, forms_apply
+from .outcome import Outcome
 from .strategies import LAYOUTS, Case, cases
 
 Judged = Literal["value", "dtype", "changed", "aliases", "overwritten", "shape"]
@@ -62,7 +63,7 @@ class Property:
     def run(self, contract: Contract, function: Callable[..., Any], case: Case) -> Outcome:
         """Call the function as the property asks for."""
         if self.judged == "overwritten":
-            return contract.observe_again(function, case, replace(case, seed=case.seed + 1000))
+            return contract.observe(function, replace(case, seed=case.seed + 1000), case, case)
         return contract.observe(function, case)
 
     def complaint(self, contract: Contract, case: Case, outcome: Outcome) -> str:
@@ -75,7 +76,7 @@ class Property:
             case "dtype":
                 return "" if value.dtype == case.dtype else f"{case.dtype} goes in, {value.dtype} comes out"
             case "changed":
-                return f"{' and '.join(outcome.changed)} changed during the call" if outcome.changed else ""
+                return f"{' and '.join(map(str, outcome.changed))} changed during the call" if outcome.changed else ""
             case "aliases":
                 return "the result lies in the memory of an argument" if outcome.aliases else ""
             case "overwritten" if outcome.overwritten:

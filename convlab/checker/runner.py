@@ -30,7 +30,7 @@ from typing import Any
 
 from ..geometry import ConvSpec
 from . import check, wire
-from .contracts import Crash
+from .outcome import Crash
 from .report import PropertyResult, Report
 from .worker import KILL, LINE_LOST
 

@@ -90,6 +90,11 @@ class Case:
         return {"stride": short(spec.stride), "padding": padding, "dilation": short(spec.dilation), "groups": spec.groups}
 
     def _draw(self, stream: int, shape: Sequence[int], pool: Sequence[int]) -> np.ndarray:
+        numbers = self._numbers(stream, shape, pool)
+        numbers.flags.writeable = False  # expected answers come from these: a function under test gets copies
+        return numbers
+
+    def _numbers(self, stream: int, shape: Sequence[int], pool: Sequence[int]) -> np.ndarray:
         rng = np.random.default_rng((self.seed, stream))
         if self.values == "real":
             return rng.standard_normal(shape).astype(self.dtype)
