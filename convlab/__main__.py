@@ -16,7 +16,11 @@ def main() -> int:
             raise
         print(f'convlab: the command line needs {error.name}: pip install "convlab-engine[lab]"', file=sys.stderr)
         return 2
-    return run(sys.argv[1:])
+    try:
+        return run(sys.argv[1:])
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        return 3  # Python's own would be 1, which says that a checked function is wrong
 
 
 if __name__ == "__main__":

@@ -272,24 +272,37 @@ class Model:
         if not isinstance(last, Dense):
             raise ValueError(f"only a network with a classifier can name pictures: {self.network.name!r} ends in {last.name!r}")
         x = self.preprocess(image)
-        logits = self.compile()(x) if kernel is None else self(x, kernel)
+        with np.errstate(all="ignore"):  # judged by what comes out
+            logits = self.compile()(x) if kernel is None else self(x, kernel)
+        if not np.isfinite(logits).all():
+            raise ValueError(
+                f"the network must answer with finite numbers: some of the logits of {self.network.name!r} are infinite or none"
+            )
         probabilities = ops.softmax(logits.astype(np.float64))
         order = np.argsort(-probabilities, kind="stable")[:top]
         return [(self.labels[i] if self.labels else f"class {i}", float(probabilities[i])) for i in order]
 
 
-def _checked(network: Network, params: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
-    """Return the parameters as contiguous float32 arrays, or name everything that is wrong with them."""
+def check_parameters(network: Network, found: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> None:
+    """Raise ValueError if arrays of these shapes and dtypes are not what the network needs; all that is wrong is named.
+
+    No array is needed, so that a file is judged before it is read.
+    """
     shapes = parameter_shapes(network)
-    arrays = {name: np.asarray(value) for name, value in params.items()}
-    wrong = [f"missing {name} {shape}" for name, shape in shapes.items() if name not in arrays]
-    wrong += [f"superfluous {name} {array.shape}" for name, array in arrays.items() if name not in shapes]
+    wrong = [f"missing {name} {shape}" for name, shape in shapes.items() if name not in found]
+    wrong += [f"superfluous {name} {shape}" for name, (shape, _) in found.items() if name not in shapes]
     for name, shape in shapes.items():
-        if name in arrays and arrays[name].shape != shape:
-            wrong.append(f"misshapen {name}: {arrays[name].shape}, must be {shape}")
-        elif name in arrays and arrays[name].dtype.kind not in "fiu":
-            wrong.append(f"not of numbers {name}: dtype={arrays[name].dtype}")
+        if name in found and found[name][0] != shape:
+            wrong.append(f"misshapen {name}: {found[name][0]}, must be {shape}")
+        elif name in found and found[name][1].kind not in "fiu":
+            wrong.append(f"not of numbers {name}: dtype={found[name][1]}")
     if wrong:
         more = f" and {len(wrong) - 12} more" if len(wrong) > 12 else ""
         raise ValueError(f"parameters must fit the network {network.name!r}: {'; '.join(wrong[:12])}{more}")
-    return {name: np.ascontiguousarray(arrays[name], np.float32) for name in shapes}
+
+
+def _checked(network: Network, params: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    """Return the parameters as contiguous float32 arrays, or say what is wrong with them."""
+    arrays = {name: np.asarray(value) for name, value in params.items()}
+    check_parameters(network, {name: (array.shape, array.dtype) for name, array in arrays.items()})
+    return {name: np.ascontiguousarray(arrays[name], np.float32) for name in parameter_shapes(network)}

@@ -1,4 +1,4 @@
-"""Pictures: read any that Pillow reads, and scale them.
+"""Pictures: read the usual formats, scale them.
 
 Reading needs Pillow (the `lab` extra). Scaling is two small matrix products in NumPy: bilinear interpolation
 weighs each new pixel from the old ones along rows, then along columns.
@@ -14,8 +14,19 @@ from types import MappingProxyType
 
 import numpy as np
 
+from . import files
+
 PIXELS = 100_000_000
-"""The largest picture that is read: its pixels alone take 300 MB."""
+"""The largest picture that is read: its pixels alone take 300 MB, and as much again while Pillow holds them too."""
+
+FORMATS = (
+    *("AVIF", "BMP", "DDS", "DIB", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000", "PCX"),
+    *("PNG", "PPM", "PSD", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
+"""What is opened, by Pillow's names. Others are programs (for PostScript Pillow starts Ghostscript), bombs (packed FITS) or unheard of."""
+
+BAND = 4_000_000
+"""Pixels that are converted at a time, so that no mode takes much more memory than its result."""
 
 Picture = np.ndarray | str | os.PathLike[str]
 
@@ -31,7 +42,7 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     FileNotFoundError, IsADirectoryError, PermissionError
         As `open` raises them.
     ValueError
-        If it is not a picture, is cut off, or has over 100 million pixels.
+        If it is not a picture in one of `FORMATS`, no regular file, is cut off, or has over 100 million pixels.
     ModuleNotFoundError
         If Pillow is not installed.
 
@@ -42,45 +53,82 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     (400, 600, 3)
     """
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, UnidentifiedImageError
     except ModuleNotFoundError:
         raise ModuleNotFoundError('reading pictures needs Pillow: pip install "convlab-engine[lab]"') from None
 
-    with open(path, "rb") as file, warnings.catch_warnings():
+    Image.init()
+    known = [name for name in FORMATS if name in Image.OPEN]  # which there are depends on Pillow's age
+    with files.open_file(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # size is judged here, by the header; the other warnings are about tags we do not use
         try:
-            with Image.open(file) as picture:
-                width, height = picture.size
-                if width * height <= PIXELS:
-                    return _rgb(ImageOps.exif_transpose(picture))
-                excess = f"it has {width} x {height}"
+            with Image.open(file, formats=known) as picture:
+                if _fits(picture):
+                    picture.load()
+                if _fits(picture):  # an icon may hold a larger picture than it says
+                    return _rgb(picture)
+                excess = f"it has {picture.width} x {picture.height}"
         except Image.DecompressionBombError as error:  # beyond Pillow's own limit, which stays as it is: threads share it
             excess = str(error)
         except UnidentifiedImageError:
-            raise ValueError(f"{path} is not a picture that Pillow can read") from None
+            raise ValueError(f"{path} is not a picture that Pillow can read, of the formats {', '.join(known)}") from None
         except Exception as error:  # each of Pillow's readers raises its own
             raise ValueError(f"{path} is not a picture that Pillow can read: {error}") from error
     raise ValueError(f"a picture may have {PIXELS:,} pixels at most: {path}: {excess}")
 
 
-def _rgb(picture) -> np.ndarray:  # type: ignore[no-untyped-def]  # a PIL.Image, which is optional
-    """Return an opened Pillow picture as uint8 (H, W, 3)."""
+def _fits(picture) -> bool:  # type: ignore[no-untyped-def]  # a PIL.Image, which is optional
+    return bool(picture.width * picture.height <= PIXELS)
+
+
+def _rgb(picture) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """Return an opened Pillow picture as uint8 (H, W, 3), upright."""
+    width, height = picture.size
+    rows = max(1, BAND // width)
+    bands = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    low, high = 0.0, 65535.0  # 16-bit files use all of it; Pillow's own conversion would clip at 255
+    if picture.mode == "F":
+        finite = [grey[np.isfinite(grey)] for grey in (np.asarray(picture.crop(band)) for band in bands)]
+        low = min((float(grey.min()) for grey in finite if grey.size), default=0.0)
+        high = max((float(grey.max()) for grey in finite if grey.size), default=0.0)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for band in bands:
+        pixels[band[1] : band[3]] = _band(picture.crop(band), low, high)
+    return _upright(pixels, _orientation(picture))
+
+
+def _band(picture, low: float, high: float) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """Return a band of a picture as uint8 RGB; if it has more than 8 bits a pixel, `low` to `high` become 0 to 255."""
     from PIL import Image
 
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        # More than 8 bits a pixel. 16-bit files use 0 .. 65535; Pillow's own conversion would clip at 255.
-        grey = np.asarray(picture, np.float64)
-        low, high = 0.0, 65535.0
-        if picture.mode == "F":
-            finite = grey[np.isfinite(grey)]
-            low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-            grey = np.nan_to_num(grey, nan=low, posinf=high, neginf=low)
+        grey = np.nan_to_num(np.asarray(picture, np.float64), nan=low, posinf=high, neginf=low)
         grey = ((grey - low) / (high - low or 1.0)).clip(0, 1)
-        return np.repeat(np.rint(grey * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+        return np.rint(grey * 255).astype(np.uint8)[:, :, None]
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return np.asarray(picture.convert("RGB"))
+
+
+def _orientation(picture) -> int:  # type: ignore[no-untyped-def]
+    """Return the EXIF tag that says how the picture was held, 1 to 8; where the tags are damaged, 1: they are no part of the picture."""
+    try:
+        tag = picture.getexif().get(0x0112, 1)
+    except Exception:  # each kind of damage raises its own
+        return 1
+    return tag if tag in range(1, 9) else 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a picture as its orientation tells: 5 to 8 lie on their side, and half of all are mirrored."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def as_rgb(image: Picture) -> np.ndarray:
@@ -154,6 +202,12 @@ def resize(image: np.ndarray, height: int, width: int, resample: str = "bilinear
     >>> resize(np.array([[[0.0], [4.0]]]), 1, 4)[0, :, 0]
     array([0., 1., 3., 4.], dtype=float32)
     """
+    side = max(image.shape[0] * height, image.shape[1] * width)  # numbers in the larger matrix
+    if max(height * width, side) > PIXELS:
+        raise ValueError(
+            f"a picture may be scaled to {PIXELS:,} pixels at most, and a side by at most as much, old pixels times new:"
+            f" from {image.shape[1]} x {image.shape[0]} to {width} x {height}"
+        )
     rows = interpolation(image.shape[0], height, resample).astype(np.float32)
     columns = interpolation(image.shape[1], width, resample).astype(np.float32)
     pixels = np.asarray(image, np.float32)

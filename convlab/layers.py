@@ -26,7 +26,15 @@ def number(name: str, value: object) -> float:
     """Return `value` if it is a real number, or say what it is."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number: {name}={value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond every float
+        return math.inf if math.floor(value) > 0 else -math.inf
+
+
+def _check_name(owner: str, name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"a {owner}'s name must be a string: name={name!r}")
 
 
 def _check_activation(activation: object) -> None:
@@ -56,6 +64,7 @@ class Conv:
     eps: float | None = 1e-3
 
     def __post_init__(self) -> None:
+        _check_name("layer", self.name)
         _check_activation(self.activation)
         if self.eps is not None:
             eps = number("eps", self.eps)
@@ -72,6 +81,7 @@ class Residual:
     body: tuple[Conv, ...]
 
     def __post_init__(self) -> None:
+        _check_name("layer", self.name)
         if not self.body:
             raise ValueError(f"a shortcut must go round at least one layer: {self.name!r} has none")
         for member in self.body:
@@ -85,6 +95,9 @@ class Pool:
 
     name: str
 
+    def __post_init__(self) -> None:
+        _check_name("layer", self.name)
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -96,6 +109,7 @@ class Dense:
     activation: Activation | None = None
 
     def __post_init__(self) -> None:
+        _check_name("layer", self.name)
         _check_activation(self.activation)
         # Plain ints, so that a network goes through JSON whatever its sizes were given as.
         object.__setattr__(self, "in_features", integer("in_features", self.in_features, 1))
@@ -144,6 +158,7 @@ class Network:
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
+        _check_name("network", self.name)
         if len(self.input) != 3:
             raise ValueError(f"input must be (H, W, C): input={self.input}")
         object.__setattr__(self, "input", tuple(integer(f"input {axis}", size, 1) for axis, size in zip("HWC", self.input, strict=True)))
@@ -263,6 +278,6 @@ def from_dict(record: Mapping[str, Any]) -> Network:
 
     try:
         height, width, channels = record["input"]
-        return Network(str(record["name"]), (height, width, channels), tuple(layer(part) for part in record["layers"]))
-    except (KeyError, TypeError, AttributeError) as error:
+        return Network(record["name"], (height, width, channels), tuple(layer(part) for part in record["layers"]))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:  # shortcuts may stand in shortcuts without end
         raise ValueError(f"this record does not describe a network: {type(error).__name__}: {error}") from error

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from . import files
+
 _PACKAGE = Path(__file__).parent
 
 
@@ -227,12 +229,7 @@ def copy(to: str | os.PathLike[str]) -> dict[str, str]:
         if os.path.lexists(file):
             done[file.name] = "same" if file.is_file() and file.read_bytes() == whole else "kept"
             continue
-        draft = file.with_name(f".{file.name}.{os.getpid()}.part")  # renamed when whole: an interrupted copy leaves no torn notebook
-        try:
-            draft.write_bytes(whole)
-            os.replace(draft, file)
-        finally:
-            draft.unlink(missing_ok=True)
+        files.write(file, whole)
         done[file.name] = "copied"
     return done
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 
+from .files import plain
+
 
 class Table:
     """A table to read: plain text where it is printed, HTML in a notebook.
@@ -18,7 +20,8 @@ class Table:
     """
 
     def __init__(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        self.title, self.head, self.rows = title, tuple(head), [tuple(row) for row in rows]
+        # Layers are named by whoever made the file: a name must neither break a line nor reach a terminal as a code.
+        self.title, self.head, self.rows = plain(title), tuple(map(plain, head)), [tuple(map(plain, row)) for row in rows]
 
     def __iter__(self) -> Iterator[tuple[str, ...]]:
         return iter(self.rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -10,15 +11,26 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from .cost import Comparison, cost
+from .files import plain, printable
 from .layers import Network
 from .tables import Table
 
 
-def plain(text: object) -> str:
-    """Return a text as one line without control characters: file names and labels may hold line breaks and escape codes."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+class Terminal(Console):
+    """A console that shows texts as they are: not as rich's [markup] or :emoji:, and never as codes that the terminal obeys."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line, which gives the exit code; rich would end the process with its own."""
+        raise  # rich calls this where it has caught the error
 
 
 def show(out: Console, table: Table, words: int = 2) -> None:

@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it prints, what it refuses and how, and what its exit code says."""
 
+import contextlib
 import io
 import json
 import os
@@ -11,6 +12,8 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numba import config
 from PIL import Image
 from rich.console import Console
@@ -19,7 +22,7 @@ import convlab as cl
 from convlab import cli, tour
 from convlab.bench import rate
 
-COMMANDS = ("tour", "cost", "summary", "classify", "bench", "check")
+COMMANDS = tuple(command.__name__.rpartition(".")[2] for command in cli.COMMANDS)
 
 
 @pytest.fixture
@@ -458,6 +461,13 @@ def test_a_bug_elsewhere_is_not_hidden_by_the_missing_extra():
     assert "Traceback" in done.stderr
 
 
+def test_a_crash_of_ours_does_not_say_that_a_function_is_wrong():
+    done = started(*COST, code="import convlab.cli.cost; convlab.cli.cost.show_comparison = None")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "Traceback" in done.stderr
+    assert "TypeError" in done.stderr
+
+
 def test_counting_needs_no_pillow():
     done = started(*COST, code="sys.modules['PIL'] = None")
     assert (done.returncode, done.stderr) == (0, "")
@@ -470,7 +480,136 @@ def test_a_closed_pipe_is_quiet():
     process.stdout.close()  # as `head` does when it has seen enough, only sooner
     err = process.stderr.read()
     process.stderr.close()
-    assert (process.wait(timeout=60), err) == (1, "")
+    assert (process.wait(timeout=60), err) == (141, "")
+
+
+def test_no_option_takes_two_dashes_for_a_value(convlab):
+    for argv in (
+        ["step", "--size=--"],
+        ["cost", "6x6x3", "--kernel=--"],
+        ["classify", "chelsea", "--model=--"],
+        ["bench", "kernels", "--json=--"],
+    ):
+        code, out, err = convlab(*argv)
+        assert (code, out) == (2, "")
+        assert_one_line(err, f"convlab: argument {argv[-1][:-3]}: invalid value: '--'")
+
+
+TOKENS = [
+    *("", "--", "-", "--size", "--size=--", "--out", "--top=-1", "--kernel", "--padding=--", "--help", "-h"),
+    *("6x6x3", "nix", "\x1b[31m", "\ud800"),
+]
+
+
+@given(st.sampled_from(["cost", "summary", "classify", "step", "bench", "nix"]), st.lists(st.sampled_from(TOKENS), max_size=5))
+def test_no_words_end_in_a_traceback(command, words):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.run([command, *words])
+    if err.getvalue() or code:
+        assert code == 2
+        assert_one_line(err.getvalue())
+
+
+def shell(command, **environment):
+    """Run a shell's line, in which `convlab` is this one; return its exit code, stdout and stderr."""
+    run = f'"{sys.executable}" -W error -m convlab'
+    variables = {**os.environ, **environment}
+    done = subprocess.run(["bash", "-c", command.replace("convlab", run, 1)], capture_output=True, text=True, env=variables, timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+needs_a_shell = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+
+
+@needs_a_shell
+@pytest.mark.parametrize("command", ["summary mobilenet_v2", "--help"])
+def test_what_cannot_be_printed_is_one_line_and_code_3(command):
+    for unbuffered in ("", "1"):
+        code, out, err = shell(f"convlab {command} > /dev/full", PYTHONUNBUFFERED=unbuffered)
+        assert (code, out) == (3, "")
+        assert_one_line(err)
+        assert "standard output cannot be written: No space left on device" in err
+    code, out, err = shell(f"convlab {command} >&-")
+    assert (code, out) == (3, "")
+    assert_one_line(err)
+    assert "standard output is closed" in err
+    assert shell(f"convlab {command} 2>&-")[::2] == (0, "")
+    assert shell(f"convlab {command} >&- 2>&- <&-") == (3, "", "")
+
+
+@needs_a_shell
+def test_a_complaint_that_cannot_be_printed_keeps_its_code():
+    for command in ("cost", "cost 6x6x3 --filters 5 --kernel 0", "classify nix"):
+        assert shell(f"convlab {command} 2> /dev/full") == (2, "", "")
+
+
+@needs_a_shell
+def test_what_is_opened_does_not_get_the_number_of_a_closed_stream(tmp_path):
+    """The page is the first file that is opened; were it number 1, whatever is printed would stand in it."""
+    page = tmp_path / "page.html"
+    assert shell(f"convlab step --size 4x4x1 --filters 1 --out {page} >&- 2>&-")[0] == 3
+    assert page.read_text().startswith("<!doctype html>")
+    assert page.read_text().rstrip().endswith("</html>")
+
+
+@needs_a_shell
+def test_a_page_on_a_full_disk_is_one_line_and_code_3():
+    code, out, err = shell("convlab step --out /dev/full")
+    assert (code, out, err) == (3, "", "convlab step: No space left on device: /dev/full\n")
+
+
+def test_a_page_is_written_whole_or_not_at_all(convlab, tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    page.write_text("old")
+
+    def full(file, content):
+        file.write(b"<!doc")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("convlab.files._put", full)
+    code, out, err = convlab("step", "--out", page)
+    assert (code, out) == (3, "")
+    assert_one_line(err, f"convlab step: No space left on device: {page}")
+    assert (page.read_text(), os.listdir(tmp_path)) == ("old", ["page.html"])
+
+
+@pytest.mark.parametrize("command", ["tour", "bench kernels", "bench networks", "classify chelsea"])
+def test_without_numba_it_is_one_line(command):
+    done = started(*command.split(), code="sys.modules['numba'] = sys.modules['llvmlite'] = None")
+    assert done.returncode == 2
+    assert_one_line(done.stderr, f"convlab {command.split()[0]}: this needs Numba, and there is no ")
+    assert "pip install numba" in done.stderr
+
+
+def test_names_with_escape_codes_are_shown_as_text(convlab, tmp_path):
+    evil = "\x1b[31mred\nline\x07\u202e"
+    net = cl.Network(evil, (6, 6, 3), (cl.Conv(evil + "a", cl.ConvSpec(3, 4, 3)), cl.Pool(evil + "p"), cl.Dense(evil + "d", 4, 2)))
+    cl.save(cl.Model(net, cl.Model.random(net).params, [evil, "b"]), tmp_path / "m.npz")
+    for argv in (["summary", tmp_path / "m.npz"], ["classify", "chelsea", "--model", tmp_path / "m.npz", "--kernel", "im2col"]):
+        code, out, err = convlab(*argv)
+        assert (code, err) == (0, "")
+        assert "[31mred line" in out
+        assert out.replace("\n", "").isprintable()
+    assert str(cl.summary(net)).replace("\n", "").isprintable()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_no_picture_and_no_model(convlab, model, tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    for argv in (["classify", tmp_path / "pipe.npz", "--model", model], ["summary", tmp_path / "pipe.npz"]):
+        code, _, err = convlab(*argv)
+        assert code == 2
+        assert_one_line(err, f"convlab {argv[0]}: only regular files are read, no pipe and no device")
+
+
+def test_weights_that_overflow_are_one_line(convlab, tmp_path):
+    net = cl.mobilenet_v1(0.25, 32, classes=2)
+    large = {name: np.full_like(array, 1e30) for name, array in cl.Model.random(net).params.items()}
+    cl.save(cl.Model(net, large), tmp_path / "m.npz")
+    code, _, err = convlab("classify", "chelsea", "--model", tmp_path / "m.npz", "--kernel", "im2col")
+    assert code == 2
+    assert_one_line(err, "convlab classify: the network must answer with finite numbers")
 
 
 # What is not the user's fault
@@ -500,7 +639,7 @@ def test_out_of_memory_is_one_line(convlab, monkeypatch):
 
     monkeypatch.setattr(cl.zoo, "load", full)
     code, out, err = convlab("classify", "chelsea")
-    assert (code, out) == (2, "")
+    assert (code, out) == (3, "")
     assert_one_line(err, "convlab classify: not enough memory: Unable to allocate 9 TiB")
 
 
@@ -523,6 +662,10 @@ def test_bench_refuses_a_file_it_cannot_write_before_the_wait(convlab, tmp_path)
     assert (code, out) == (2, "")
     assert err.startswith("convlab bench: No such file or directory")
     assert convlab("bench", "shoes")[0] == 2
+    code, _, err = convlab("bench", "networks", "--plot", tmp_path / "plot.xyz", "--json", tmp_path / "new.json")
+    assert code == 2
+    assert_one_line(err, "convlab bench: a plot is saved as .png, .svg, .pdf")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_the_jit_there_is_no_roofline_and_nothing_is_begun(convlab, tmp_path, monkeypatch):

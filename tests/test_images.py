@@ -312,9 +312,9 @@ def test_pillows_limit_is_never_touched(tmp_path: Path, monkeypatch: pytest.Monk
     seen = []
     real = Image.open
 
-    def watched(file):
+    def watched(file, **options):
         seen.append(Image.MAX_IMAGE_PIXELS)
-        return real(file)
+        return real(file, **options)
 
     monkeypatch.setattr(Image, "open", watched)
     images.read(write(tmp_path, rgb()))
@@ -414,3 +414,11 @@ def test_square_takes_the_middle(height: int, width: int) -> None:
     np.testing.assert_array_equal(cut, picture[top : top + side, left : left + side])
     assert 0 <= (height - side) - 2 * top <= 1
     assert 0 <= (width - side) - 2 * left <= 1
+
+
+@pytest.mark.parametrize("to", [(2**31, 1), (1, 2**31), (20_000, 20_000), (10_001, 10_000)])
+def test_scaling_beyond_measure_is_refused_before_it_takes_memory(to: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"a picture may be scaled to 100,000,000 pixels at most.*to {to[1]} x {to[0]}"):
+        images.resize(np.zeros((1, 1, 3), np.uint8), *to)
+    with pytest.raises(ValueError, match="from 1 x 1000000 to 1 x 101"):
+        images.resize(np.zeros((1_000_000, 1, 3), np.uint8), 101, 1)

@@ -7,6 +7,7 @@ import os
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from convlab import cli, lessons
+from convlab import cli, files, lessons
 from convlab.lessons import answer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -311,15 +312,15 @@ def test_even_a_dangling_link_or_a_folder_stays(shipped: Path, tmp_path: Path) -
 def test_an_interrupted_copy_leaves_whole_files_only(
     shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: BaseException
 ) -> None:
-    write = Path.write_bytes
+    whole, second = files._put, (shipped / "02_second.ipynb").read_bytes()
 
-    def torn(path: Path, data: bytes) -> int:
-        if "02_second" in path.name:
-            write(path, data[:3])
+    def torn(file: BinaryIO, content: bytes) -> None:
+        if content == second:
+            file.write(content[:3])
             raise trouble
-        return write(path, data)
+        whole(file, content)
 
-    monkeypatch.setattr(Path, "write_bytes", torn)
+    monkeypatch.setattr(files, "_put", torn)
     to = tmp_path / "to"
     with pytest.raises(type(trouble)):
         lessons.copy(to)
@@ -422,11 +423,11 @@ def test_what_cannot_be_copied_to_is_refused_in_one_line(shipped: Path, tmp_path
     assert str(file) in refused(capsys, file / "inside")
     assert "/proc/none" in refused(capsys, "/proc/none") or os.name != "posix"
 
-    def denied(*_: object, **__: object) -> int:
-        raise PermissionError(13, "Permission denied", "to/01_first.ipynb")
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "write_bytes", denied)
-    assert "Permission denied: to/01_first.ipynb" in refused(capsys, tmp_path / "to")
+    monkeypatch.setattr(files, "_put", denied)
+    assert f"Permission denied: {tmp_path / 'to' / '01_first.ipynb'}" in refused(capsys, tmp_path / "to")
 
 
 def test_an_install_without_notebooks_is_said_in_one_line(shipped: Path, tmp_path: Path, capsys) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -222,13 +224,160 @@ def test_objects_are_refused_and_never_unpickled(saved: Path, tmp_path: Path) ->
     assert not trap.exists()
 
 
-def test_an_array_that_claims_to_be_huge_is_refused(saved: Path) -> None:
-    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 1000), }"
+def member(shape: str, descr: str = "<f4") -> bytes:
+    """Return the header of an array that claims a shape, and no numbers."""
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode()
     header += b" " * (63 - (len(header) + 10) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+
+
+def test_an_array_that_claims_to_be_huge_is_refused(saved: Path) -> None:
     with zipfile.ZipFile(saved, "a") as file:
-        file.writestr("huge.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
-    with pytest.raises(ValueError, match=r"model\.npz is not a readable \.npz of plain arrays"):
+        file.writestr("huge.npy", member("(1000000000000, 1000)"))
+    with pytest.raises(ValueError, match=r"model\.npz: .*superfluous huge \(1000000000000, 1000\)"):
         cl.load(saved)
+
+
+def peak(call: Callable[[], object]) -> int:
+    """Return the most bytes that Python and NumPy held during a call that is to be refused."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"superfluous|misshapen|characters at most"):
+            call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["extra", "stem.gamma", "convlab"])
+def test_a_bomb_is_refused_before_it_is_unpacked(saved: Path, tmp_path: Path, name: str) -> None:
+    """80 MB of zeros take 80 KB: under a name that is not the network's, in the place of one that is, or as the description."""
+    descr, shape = ("<U20000000", "()") if name == "convlab" else ("<f4", "(20000000,)")
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as new:
+        for part in old.namelist():
+            if part != f"{name}.npy":
+                new.writestr(part, old.read(part))
+        new.writestr(f"{name}.npy", member(shape, descr) + bytes(80_000_000))
+    assert (tmp_path / "bomb.npz").stat().st_size < 200_000
+    assert peak(lambda: cl.load(tmp_path / "bomb.npz")) < 10_000_000
+
+
+def test_a_member_that_holds_more_than_it_declares_is_refused(saved: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(tmp_path / "m.npz", "w") as new:
+        for part in old.namelist():
+            new.writestr(part, old.read(part) + (b"more" if part == "stem.beta.npy" else b""))
+    with pytest.raises(ValueError, match=r"'stem\.beta\.npy' must hold 16 bytes and holds more"):
+        cl.load(tmp_path / "m.npz")
+
+
+@pytest.mark.parametrize("way", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_only_what_numpy_packs_is_unpacked(saved: Path, tmp_path: Path, way: int) -> None:
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(tmp_path / "m.npz", "w", way) as new:
+        for part in old.namelist():
+            new.writestr(part, old.read(part))
+    with pytest.raises(ValueError, match="is packed as NumPy packs nothing"):
+        cl.load(tmp_path / "m.npz")
+
+
+LAYERS = [{"type": "Conv", "name": "a", "spec": {"in_channels": 3, "out_channels": 4, "kernel": 3}}]
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([{"type": "Conv", "name": "a", "spec": {**LAYERS[0]["spec"], "padding": 20_000}}], "'a' meets 6,40[0-9],"),
+        ([{"type": "Conv", "name": "a", "spec": {**LAYERS[0]["spec"], "padding": 2**31}}], "padding must be at most 2147483647"),
+        ([{"type": "Conv", "name": "a", "spec": {**LAYERS[0]["spec"], "padding": 2**31 - 1, "stride": 2**31 - 1}}], "'a' meets"),
+        ([{"type": "Conv", "name": "a", "spec": {**LAYERS[0]["spec"], "out_channels": 2**31 - 1}}], "as parameters: .* has 66,571,9"),
+        ([{"type": "Conv", "name": "a", "eps": 10**400, "spec": LAYERS[0]["spec"]}], "eps must be finite and at least 0: eps=inf"),
+        ([{"type": "Pool", "name": 5}], "a layer's name must be a string: name=5"),
+        ([*LAYERS, {"type": "Residual", "name": None, "body": LAYERS}], "a layer's name must be a string: name=None"),
+        ([{**LAYERS[0], "name": ["a"]}], "a layer's name must be a string"),
+        ([{"type": "Pool", "name": "pool"}, {"type": "Dense", "name": {}, "in_features": 3, "out_features": 3}], "name must be a string"),
+        ([{"type": "Pool", "name": "p"}, {"type": "Dense", "name": "d", "in_features": 3, "out_features": 10**8}], "as parameters"),
+    ],
+)
+def test_a_network_without_measure_is_refused(saved: Path, layers: list, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"model\.npz: .*{message}"):
+        cl.load(header(saved, network={"name": "n", "input": [6, 6, 3], "layers": layers}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": {"name": 5, "input": [6, 6, 3], "layers": LAYERS}}, "a network's name must be a string: name=5"),
+        ({"network": {"name": "n", "input": [10**4, 10**4, 3], "layers": LAYERS}}, "'a' meets 4?300,000,000|'a' meets 399,"),
+    ],
+)
+def test_pictures_and_names_are_measured_too(saved: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"model\.npz: .*({message})"):
+        cl.load(header(saved, **changes))
+
+
+def test_depth_without_end_is_one_line(saved: Path, tmp_path: Path) -> None:
+    deep = "[" * 100_000
+    with pytest.raises(ValueError, match="member 'convlab' is nested too deeply"):
+        cl.load(rewrite(saved, lambda arrays: arrays.update(convlab=np.array(deep))))
+    (tmp_path / "config.json").write_text(deep)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ValueError, match=r"config\.json is nested too deeply"):
+        cl.load(tmp_path)
+
+
+def test_shortcuts_in_shortcuts_are_refused(saved: Path) -> None:
+    layer: dict = LAYERS[0]
+    for _ in range(300):
+        layer = {"type": "Residual", "name": "r", "body": [layer]}
+    with pytest.raises(ValueError, match="this record does not describe a network"):
+        cl.load(header(saved, network={"name": "n", "input": [6, 6, 3], "layers": [layer]}))
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_characters_that_are_none_are_refused(saved: Path, order: str) -> None:
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(saved.with_name("m.npz"), "w") as new:
+        for part in old.namelist():
+            new.writestr(part, member("()", f"{order}U1") + struct.pack(f"{order}I", 0x110000) if part == "convlab.npy" else old.read(part))
+    with pytest.raises(ValueError, match=r"m\.npz is not a readable \.npz of plain arrays"):
+        cl.load(saved.with_name("m.npz"))
+
+
+def test_a_label_that_no_encoding_holds_comes_back(saved: Path, model: cl.Model, tmp_path: Path) -> None:
+    odd = cl.Model(SMALL, model.params, ["\ud800", "\U0010ffff", ""])
+    cl.save(odd, tmp_path / "odd.npz")
+    assert cl.load(tmp_path / "odd.npz").labels == odd.labels
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
+def test_numbers_that_float32_cannot_hold_are_refused(saved: Path, number: float) -> None:
+    with pytest.raises(ValueError, match=r"parameters must be finite float32 numbers: stem\.beta holds others"):
+        cl.load(rewrite(saved, lambda arrays: arrays.update({"stem.beta": np.array([0, 1, 2, number])})))
+
+
+def test_a_variance_below_zero_is_refused(saved: Path) -> None:
+    with pytest.raises(ValueError, match=r"variance \+ eps must be above 0.*: stem\.variance goes down to -1\.0"):
+        cl.load(rewrite(saved, lambda arrays: arrays.update({"stem.variance": np.array([1, -1, 2, 3])})))
+
+
+def test_fortran_order_and_other_byte_orders_are_read(saved: Path, model: cl.Model) -> None:
+    rewrite(saved, lambda arrays: arrays.update({name: np.asfortranarray(a, ">f8") for name, a in arrays.items() if name != "convlab"}))
+    back = cl.load(saved)
+    assert all(np.array_equal(back.params[name], array) and back.params[name].flags.writeable for name, array in model.params.items())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+@pytest.mark.parametrize("name", ["m.npz", "config.json"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises((ValueError, FileNotFoundError), match=r"only regular files are read|saved by Transformers has config\.json"):
+        cl.load(tmp_path if name == "config.json" else tmp_path / name)
+
+
+def test_a_superfluous_tensor_is_not_read(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "saved", {**V1, **LABELS}, {**tensors_of(source(V1), "mobilenet_v1"), "more": np.zeros(20_000_000, np.float32)}
+    )
+    assert peak(lambda: cl.load(folder)) < 10_000_000
 
 
 def rewrite(path: Path, change: Callable[[dict], object]) -> Path:
@@ -444,7 +593,23 @@ def test_labels_with_a_gap_are_refused(tmp_path: Path, labels: object) -> None:
         (V1, {"depth_multiplier": "1.0"}, "alpha must be a number: alpha='1.0'"),
         (V1, {"image_size": [40, 40]}, r"resolution must be an integer: resolution=\[40, 40\]"),
         (V1, {"image_size": 16}, r"resolution \* rho must be at least 32: resolution=16"),
-        (V2, {"layer_norm_eps": "tiny"}, "eps must be a number: eps='tiny'"),
+        (V2, {"layer_norm_eps": "tiny"}, "layer_norm_eps must be a number: layer_norm_eps='tiny'"),
+        (V1, {"layer_norm_eps": None}, "layer_norm_eps must be a number: layer_norm_eps=None"),
+        (V2, {"layer_norm_eps": 10**400}, "eps must be finite and at least 0: eps=inf"),
+        (V2, {"layer_norm_eps": -(10**400)}, "eps must be finite and at least 0: eps=-inf"),
+        (V1, {"depth_multiplier": 10**400}, r"alpha must be in \(0, 2\]"),
+        (V1, {"num_labels": 2**31, "id2label": None}, "num_labels must be at most 2147483647"),
+        (V1, {"num_labels": 2**31 - 1, "id2label": None}, "num_labels must be at most 1,000,000: num_labels=2147483647"),
+        (
+            V1,
+            {"image_size": 2**20},
+            "a model .* may have 100,000,000 numbers at most between two layers, padding included: 'stem'",
+        ),
+        (
+            V2,
+            {"depth_multiplier": 2, "num_labels": 10**6, "id2label": None},
+            "a model .* may have 100,000,000 numbers at most as parameters",
+        ),
         (V2, {"tf_padding": "no"}, "tf_padding must be true or false: tf_padding='no'"),
     ],
 )

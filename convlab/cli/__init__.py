@@ -2,8 +2,8 @@
 
 `add` gives a command its arguments; `run` takes them, parsed, and two consoles, `out` for what was asked
 and `err` for progress and complaints, and returns the exit code. What a user got wrong ends as one line on stderr and
-code 2. Only the calls that judge a user's input stand inside `refusals`; an error from anywhere else is
-a bug and keeps its traceback.
+code 2, what the machine lacks (a full disk, no memory) as one line and code 3. Only the calls that judge a user's input stand
+inside `refusals`; an error from anywhere else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from .. import __version__
+from ..terminal import Terminal
 from . import bench, check, classify, cost, notebooks, step, summary, tour
-from .reading import Parser, WrongInput, complain
+from .reading import FAILED, INTERRUPTED, RIGHT, UNREAD, WRONG_USAGE, Parser, WrongInput, complain, missing
 
 COMMANDS = (tour, cost, summary, classify, bench, check, step, notebooks)
 """In the order in which help lists them."""
@@ -40,41 +39,74 @@ def _parser() -> Parser:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the command line and return its exit code: 0, or 2 after wrong input, 130 after Ctrl-C.
+    """Run the command line and return its exit code.
+
+    0, or 1 where a checked function is wrong, 2 after wrong input, 3 where the machine failed, 130 after Ctrl-C, 141 where the reader left.
 
     Examples
     --------
     >>> run(["cost", "6x6x3", "--filters", "5", "--kernel", "0"])       # complains on stderr
     2
     """
+    closed = sys.stdout is None
+    if closed or sys.stderr is None:
+        _keep_numbers()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a file's name or a label may hold what the terminal cannot show
-    # Labels and file names are shown as they are, not read as rich's [markup] or :emoji:.
-    out, err = (Console(stderr=stderr, markup=False, emoji=False, highlight=False) for stderr in (False, True))
-    parser = _parser()
-    if not argv:
-        parser.print_help(sys.stderr)
-        return 2
+    out, err = Terminal(), Terminal(stderr=True)
+    prog = "convlab"
     try:
+        parser = _parser()
+        if not argv:
+            parser.print_help(sys.stderr)
+            return WRONG_USAGE
         arguments = parser.parse_args(argv)
-    except SystemExit as stop:  # argparse has said what there was to say
-        return int(stop.code or 0)
-    try:
+        prog = f"convlab {arguments.command}"
         code: int = arguments.run(arguments, out, err)
-        sys.stdout.flush()  # here, so that a closed pipe is noticed here
-        return code
+        if not closed:
+            sys.stdout.flush()  # here, so that it is noticed here if it cannot be written
+    except SystemExit as stop:  # argparse has said what there was to say
+        code = int(stop.code or RIGHT)
     except WrongInput as error:
-        complain(err, f"convlab {arguments.command}", error)
-        return 2
+        complain(err, prog, error)
+        code = error.code
     except ModuleNotFoundError as error:
-        if error.name is not None:  # an import failed that must not; ours, which name the missing extra, have no name
+        refusal = missing(error)
+        if not isinstance(refusal, WrongInput):
             raise
-        complain(err, f"convlab {arguments.command}", error)
-        return 2
+        complain(err, prog, refusal)
+        code = refusal.code
     except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # The reader (`head`) has seen enough. Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        code = INTERRUPTED
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise  # of a file, not of a stream: a bug
+        code = _unwritten(err, prog, error)
+    if code != RIGHT:
+        return code
+    if closed:
+        complain(err, prog, "standard output is closed")
+        return FAILED
+    try:
+        sys.stdout.flush()  # the help, or the version
+    except OSError as error:
+        return _unwritten(err, prog, error)
+    return RIGHT
+
+
+def _keep_numbers() -> None:
+    """Open what stands in for closed streams: else the next file would get the number of one, and whatever is printed there."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+
+
+def _unwritten(err: Terminal, prog: str, error: OSError) -> int:
+    """Say that standard output cannot be written, unless the reader (`head`) has just seen enough; return the exit code."""
+    # Python would complain once more when it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return UNREAD
+    complain(err, prog, f"standard output cannot be written: {error.strerror}")
+    return FAILED

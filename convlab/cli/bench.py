@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .. import machine
+from .. import files, machine
 from ..bench import Benchmark, bench, bench_networks, rate
 from ..forward import Model
 from ..geometry import ConvSpec
@@ -34,6 +34,8 @@ def add(commands: Commands) -> None:
     parser.set_defaults(run=run)
 
 
+PLOTS = (".png", ".svg", ".pdf")
+
 LAYERS = {
     "standard": ConvSpec(32, 64, 3, padding="same"),
     "depthwise": ConvSpec.depthwise(128, 3, padding="same"),
@@ -48,10 +50,12 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
             from .. import figures
             from ..kernels import simd
 
+            if arguments.plot.suffix not in PLOTS:
+                raise ValueError(f"a plot is saved as {', '.join(PLOTS)}: {arguments.plot}")
             if arguments.what == "kernels" and not simd.JIT:
                 raise ValueError("a roofline needs the machine's peaks, which compiled loops measure: NUMBA_DISABLE_JIT must not be set")
         for file in filter(None, (arguments.json, arguments.plot)):
-            file.open("a").close()
+            files.check_writable(file)
     if arguments.what == "kernels":
         results = []
         for kind, spec in LAYERS.items():
@@ -77,9 +81,9 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
     out.print(f"{where.cpu}, {where.cores} cores, BLAS: {where.blas}", style="dim", soft_wrap=True)
     with refusals():
         if arguments.json is not None:
-            arguments.json.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+            files.write(arguments.json, json.dumps(records, indent=2) + "\n")
         if arguments.plot is not None:
-            figure.savefig(arguments.plot)
+            files.write(arguments.plot, lambda file: figure.savefig(file, format=arguments.plot.suffix[1:]))
     return 0
 
 

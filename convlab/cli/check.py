@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from ..files import plain
 from ..tables import Table
-from ..terminal import plain, show, waiting
+from ..terminal import show, waiting
 from .reading import Commands, WrongInput, add_command, at_least_one, number, refusals
 
 if TYPE_CHECKING:

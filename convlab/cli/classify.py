@@ -9,9 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from .. import zoo
+from ..files import plain
 from ..kernels import KERNELS
-from ..terminal import bars, plain, waiting
-from .reading import A_MODEL, Commands, WrongInput, add_command, at_least_one, complain, refusals
+from ..terminal import bars, waiting
+from .reading import A_MODEL, RIGHT, Commands, WrongInput, add_command, at_least_one, complain, refusals
 
 
 def add(commands: Commands) -> None:
@@ -19,7 +20,7 @@ def add(commands: Commands) -> None:
         commands,
         "classify",
         "what is on a picture",
-        "Name what is on pictures of any format that Pillow reads. The model that comes with convlab was trained on\n"
+        "Name what is on pictures of the usual formats. The model that comes with convlab was trained on\n"
         "CIFAR-10 and knows ten classes only: whatever it is shown, it answers with one of these.",
         "examples:\n"
         "  convlab classify photo.jpg\n"
@@ -54,7 +55,7 @@ def _picture(name: str) -> Path:
 
 def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
     answers: list[tuple[str, list[tuple[str, float]]]] = []
-    failed = False
+    code = RIGHT
     names = arguments.pictures
     with waiting(err, "loading the model", len(names)) as progress:
         (task,) = progress.task_ids
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
                     answers.append((name, model.classify(_picture(name), arguments.top, arguments.kernel)))
             except WrongInput as error:
                 complain(err, "convlab classify", error)
-                failed = True
+                code = max(code, error.code)
             progress.advance(task)
 
     if arguments.json:
@@ -82,5 +83,5 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
             out.print(bars(guesses))
             out.print()
         if answers:
-            out.print(f"{model.network.name}, {model.network.output[-1]} classes", style="dim")
-    return 2 if failed else 0
+            out.print(plain(f"{model.network.name}, {model.network.output[-1]} classes"), style="dim")
+    return code

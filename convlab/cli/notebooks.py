@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .. import lessons
-from ..terminal import plain
+from ..files import plain
 from .reading import Commands, add_command, refusals
 
 

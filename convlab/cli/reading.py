@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
-from typing import TypeAlias
+import errno
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
 
 from rich.console import Console
 
 from .. import zoo
-from ..terminal import plain
+from ..files import plain
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 A_MODEL = f"a model's name ({', '.join(zoo.MODELS)}), a .npz file, or a directory or .safetensors file of HF Transformers"
 
 
+RIGHT, WRONG_USAGE, FAILED, INTERRUPTED, UNREAD = 0, 2, 3, 130, 141
+"""Exit codes; 1, a function that is wrong, is the checker's alone. FAILED: convlab or the machine did. UNREAD: the reader left."""
+
+MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+"""Errors of the system that no other input would mend."""
+
+COMPILERS = ("numba", "llvmlite")
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, with complaints of one line."""
+
+    def parse_args(self, args: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]  # one of its overloads
+        for argument in args:
+            if re.fullmatch("--[^=]+=--", argument):  # argparse takes the value for the sign that options end, and stumbles
+                self.error(f"argument {argument[:-3]}: invalid value: '--'")
+        return super().parse_args(args)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print; argparse of Python 3.11 says nothing where help or version cannot be written."""
+        with contextlib.suppress(OSError) if file is sys.stderr else contextlib.nullcontext():
+            print(message, end="", file=file)
 
     def error(self, message: str) -> None:  # type: ignore[override]  # exit raises
         self.exit(2, plain(f"{self.prog}: {message} (see {self.prog} --help)") + "\n")
@@ -31,25 +54,42 @@ def add_command(commands: Commands, name: str, help: str, description: str, epil
 
 
 class WrongInput(Exception):
-    """What the user gave cannot be used; the text is the line to show."""
+    """What the user asked for cannot be done; the text is the line to show, and `code` says whose fault it is."""
+
+    def __init__(self, line: object, code: int = WRONG_USAGE) -> None:
+        super().__init__(line)
+        self.code = code
 
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """Turn the errors by which the package refuses wrong input, or misses an extra, into `WrongInput`."""
+    """Turn the errors by which the package refuses wrong input, misses an extra or meets a full machine into `WrongInput`."""
     try:
         yield
-    except (ValueError, TypeError, OSError, ModuleNotFoundError, MemoryError) as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise WrongInput(": ".join(str(part) for part in (error.strerror, error.filename) if part)) from error
-        if isinstance(error, MemoryError):
-            raise WrongInput(f"not enough memory: {error}".rstrip(": ")) from error
-        raise WrongInput(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise missing(error) from error
+    except MemoryError as error:
+        raise WrongInput(f"not enough memory: {error}".rstrip(": "), FAILED) from error
+    except OSError as error:
+        line = ": ".join(str(part) for part in (error.strerror, error.filename) if part) if error.strerror else error
+        raise WrongInput(line, FAILED if error.errno in MACHINE else WRONG_USAGE) from error
+    except (ValueError, TypeError) as error:
+        raise WrongInput(error) from error
+
+
+def missing(error: ModuleNotFoundError) -> Exception:
+    """Return what a module that is not there means: a line, if it is an extra or the compiler; else a bug, the error itself."""
+    if error.name is None:  # ours, which name the missing extra, have no name
+        return WrongInput(error)
+    if error.name.partition(".")[0] in COMPILERS:
+        return WrongInput(f"this needs Numba, and there is no {error.name}: pip install numba (the kernels naive and im2col run without)")
+    return error
 
 
 def complain(err: Console, prog: str, message: object) -> None:
-    """Print one line, however long."""
-    err.print(plain(f"{prog}: {message}"), soft_wrap=True)
+    """Print one line, however long; where nobody can read it, the exit code alone has to say it."""
+    with contextlib.suppress(OSError):
+        err.print(plain(f"{prog}: {message}"), soft_wrap=True)
 
 
 def number(text: str) -> int:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from .. import files
+from ..files import plain
 from ..stepper import Setting, page
-from ..terminal import plain
 from .reading import Commands, add_command, number, padding, pair, picture_size, refusals
 
 
@@ -62,8 +63,9 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
             channels=channels,
             filters=arguments.filters,
         )
+        files.check_writable(arguments.out)
     html = page(setting)
     with refusals():
-        arguments.out.write_text(html, encoding="utf-8")
+        files.write(arguments.out, html)
     out.print(plain(f"{arguments.out}: {len(html.encode()) / 1e6:.1f} MB; open it in a browser"), soft_wrap=True)
     return 0
