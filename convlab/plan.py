@@ -59,18 +59,6 @@ class _Folded:
     bounds: tuple[float, float] = (-math.inf, math.inf)
 
     @property
-    def pointwise(self) -> bool:
-        """Whether it reads its input pixel by pixel."""
-        spec = self.geometry.spec
-        return spec.kind == "pointwise" and spec.stride == (1, 1) and not any(map(any, self.geometry.padding))
-
-    @property
-    def depthwise(self) -> bool:
-        """Whether it has one filter a channel."""
-        spec = self.geometry.spec
-        return spec.groups == spec.in_channels == spec.out_channels
-
-    @property
     def macs(self) -> int:
         return math.prod(self.geometry.spec.weight_shape) * self.geometry.positions
 
@@ -105,12 +93,15 @@ def _folded(layer: Conv | Pool | Dense, shape: tuple[int, int, int], params: Map
 
 @dataclass(frozen=True)
 class _Group:
-    """Convolutions that run as one step: window alone, or with pointwise ones before and after it; and a shortcut's end."""
+    """Convolutions that run as one step, how it runs them, and whether a shortcut begins at it."""
 
     members: tuple[_Folded, ...]
-    window: int
+    stages: tiled.Stages
     begins: bool = False
-    adds: bool = False
+
+    def part(self, stage: ConvGeometry | None) -> _Folded | None:
+        """Return the member that is a stage of the step."""
+        return next((member for member in self.members if member.geometry is stage), None)
 
 
 def _groups(network: Network, params: Mapping[str, np.ndarray]) -> Iterator[_Group]:
@@ -129,24 +120,20 @@ def _groups(network: Network, params: Mapping[str, np.ndarray]) -> Iterator[_Gro
         if isinstance(layer, Residual):
             yield from _fused(plain)
             plain = []
-            groups = list(_fused([fold(member) for member in layer.body]))
-            for i, group in enumerate(groups):
-                yield _Group(group.members, group.window, begins=i == 0, adds=i == len(groups) - 1)
+            yield from _fused([fold(member) for member in layer.body], around=True)
         else:
             plain.append(fold(layer))
     yield from _fused(plain)
 
 
-def _fused(chain: list[_Folded]) -> Iterator[_Group]:
-    """Cut a chain of convolutions into groups: pointwise, depthwise, pointwise, or as much of that as there is."""
-    i = 0
-    while i < len(chain):
-        window = i + 1 if chain[i].pointwise and i + 1 < len(chain) and chain[i + 1].depthwise else i
-        end = window + 1
-        if chain[window].depthwise and not chain[window].pointwise and end < len(chain) and chain[end].pointwise:
-            end += 1
-        yield _Group(tuple(chain[i:end]), window - i)
-        i = end
+def _fused(chain: list[_Folded], around: bool = False) -> Iterator[_Group]:
+    """Cut a chain of convolutions into groups; a shortcut may go around all of it."""
+    begin = 0
+    while begin < len(chain):
+        stages = tiled.fuse([folded.geometry for folded in chain[begin:]], adds=around)
+        end = begin + len(stages.members)
+        yield _Group(tuple(chain[begin:end]), stages, begins=around and begin == 0)
+        begin = end
 
 
 class Plan:
@@ -292,8 +279,8 @@ class _Note(NamedTuple):
     @classmethod
     def of(cls, group: _Group) -> _Note:
         first, last = group.members[0], group.members[-1]
-        kinds = [member.kind for member in group.members] + ["shortcut"] * group.adds
-        numbers = math.prod(first.geometry.in_shape) + math.prod(last.geometry.out_shape) * (1 + group.adds)
+        kinds = [member.kind for member in group.members] + ["shortcut"] * group.stages.adds
+        numbers = math.prod(first.geometry.in_shape) + math.prod(last.geometry.out_shape) * (1 + group.stages.adds)
         numbers += sum(member.weight.size + member.bias.size for member in group.members)
         blocks = {member.name.rpartition(".")[0] for member in group.members}
         name = blocks.pop() if len(blocks) == 1 else ""
@@ -314,35 +301,24 @@ def _packed(groups: list[_Group], threads: int) -> tuple[np.ndarray, np.ndarray]
 
     carried = tiled.OUTSIDE  # the value that a shortcut carries past its body
     for i, group in enumerate(groups):
-        before, (window, *after) = group.members[: group.window], group.members[group.window :]
-        spec = window.geometry.spec
-        s = tiled.describe(
-            window.geometry,
-            SIZE,
-            expand=before[0].geometry.spec.in_channels if before else None,
-            mix=after[0].geometry.spec.out_channels if after else None,
-            adds=group.adds,
-            threads=threads,
-        )
+        stages = group.stages
+        s = tiled.describe(stages, SIZE, threads)
         bounds = [(-math.inf, math.inf)] * 3
-        for expanding in before:
-            bounds[0] = expanding.bounds
-            put(i, tiled.EXPAND_WEIGHTS, tiled.pack_slices(expanding.weight[0, 0], int(s[tiled.SLICE]), expanding.bias))
-        for mixing in after:
-            bounds[2] = mixing.bounds
-            put(i, tiled.MIX_WEIGHTS, tiled.pack(mixing.weight[0, 0], mixing.bias))
-        if s[tiled.WINDOW] == tiled.NOTHING:
-            bounds[2] = window.bounds
-        else:
+        if expand := group.part(stages.expand):
+            bounds[0] = expand.bounds
+            put(i, tiled.EXPAND_WEIGHTS, tiled.pack_slices(expand.weight[0, 0], int(s[tiled.SLICE]), expand.bias))
+        if window := group.part(stages.window):
             bounds[1] = window.bounds
-        field = tiled.MIX_WEIGHTS if s[tiled.WINDOW] == tiled.NOTHING else tiled.WINDOW_WEIGHTS
-        put(i, field, tiled.pack_window(window.weight, spec.groups, int(s[tiled.WINDOW]), window.bias))
+            put(i, tiled.WINDOW_WEIGHTS, tiled.pack_window(window.weight, window.geometry.spec.groups, stages.laid, window.bias))
+        if mix := group.part(stages.mix):
+            bounds[2] = mix.bounds
+            put(i, tiled.MIX_WEIGHTS, tiled.pack(mix.weight[0, 0], mix.bias))
         put(i, tiled.LIMITS, np.array(bounds, np.float32).ravel())
         # Values are named by the step that made them until `_lay_out` gives them places.
         s[tiled.SOURCE], s[tiled.TARGET] = i - 1 if i else tiled.OUTSIDE, i
         if group.begins:
             carried = s[tiled.SOURCE]
-        if group.adds:
+        if stages.adds:
             s[tiled.SHORTCUT] = carried
         steps[i] = s
     weights, starts = tiled.join(arrays)

@@ -4,6 +4,7 @@
 test would be skipped, so that a run can prove that no oracle was absent.
 """
 
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -53,3 +54,21 @@ def shared():
     if not path.is_dir():
         pytest.skip("the folder ../shared/data beside the repository is absent")
     return path
+
+
+@pytest.fixture
+def guarded():
+    """Return a function that puts an array between two forbidden pages."""
+    if not hasattr(ctypes.CDLL(None) if os.name == "posix" else object(), "mprotect"):
+        pytest.skip("forbidding pages needs mprotect")
+    from guard import Guarded
+
+    made = []
+
+    def guard(values):
+        made.append(Guarded(values))
+        return made[-1]
+
+    yield guard
+    for one in made:
+        one.free()

@@ -2,10 +2,8 @@
 
 import ctypes
 import mmap
-import os
 
 import numpy as np
-import pytest
 
 PAGE = mmap.PAGESIZE
 
@@ -30,19 +28,3 @@ class Guarded:
 
     def free(self):
         self._unlock()
-
-
-@pytest.fixture
-def guarded():
-    """Return a function that puts an array between two forbidden pages."""
-    if not hasattr(ctypes.CDLL(None) if os.name == "posix" else object(), "mprotect"):
-        pytest.skip("forbidding pages needs mprotect")
-    made = []
-
-    def guard(values):
-        made.append(Guarded(values))
-        return made[-1]
-
-    yield guard
-    for one in made:
-        one.free()

@@ -97,28 +97,33 @@ def test_fewer_helpers_than_there_are(helpers, work):
 
 
 FAULTY = """
+import time
+import numpy as np
 from convlab.kernels import simd
 from convlab.kernels.crew import Helpers
 
 def fail(job, thread):
-    raise ArithmeticError(f"thread {thread}")
+    raise ArithmeticError("thread 1")
 
 helpers = Helpers(1)
-helpers.call(simd.function_of_jobs(fail), 0, 1)
-helpers._serving[0].exception(60)
+job = np.zeros(1, np.int64)
+helpers.call(simd.function_of_jobs(fail), job.ctypes.data, 1)
+while not job[0]:
+    time.sleep(0.001)
+helpers.gather()
 try:
-    helpers.gather()
+    simd.raise_failure(int(job[0]))
 except ArithmeticError as error:
     print(error)
 helpers.shutdown()
 """
 
 
-def test_what_a_helper_raises_is_raised_by_the_call():
-    """Compiled work raises nothing; without the JIT it is Python, and may."""
+@pytest.mark.parametrize("off", ["0", "1"])
+def test_what_a_helper_raises_is_kept_in_the_job(off):
     done = subprocess.run(
         [sys.executable, "-c", FAULTY],
-        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        env={**os.environ, "NUMBA_DISABLE_JIT": off},
         capture_output=True,
         text=True,
         timeout=300,

@@ -24,8 +24,6 @@ from convlab.kernels.crew import CREW
 from convlab.layers import Conv, Dense, Network, Pool, Residual
 from convlab.plan import Plan
 
-pytest_plugins = ["guard"]  # the fixture `guarded`
-
 SMALL = cl.mobilenet_v1(alpha=0.25, resolution=32, classes=7)
 
 

@@ -77,9 +77,12 @@ def test_every_depthwise_tile_is_the_windowed_sum_and_stays_in_its_memory(size, 
 
 
 def call(function, body, *args):
-    """Call a compiled micro-kernel by its address, or its body where the JIT is off."""
+    """Call a compiled micro-kernel by its address, as Numba's functions call each other; or its body where the JIT is off."""
     if simd.JIT:
-        ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(args))(function)(*args)
+        result, failure = ctypes.c_void_p(), ctypes.c_void_p()
+        kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * len(args))
+        kind(function)(ctypes.addressof(result), ctypes.addressof(failure), *args)
+        assert failure.value is None
     else:
         body(*args)
 
@@ -157,8 +160,6 @@ np.testing.assert_allclose(model.compile(threads=2)(x), model(x, kernel="im2col"
 assembly = simd.assembly(4)
 print("zmm" in assembly, "ymm" in assembly, "vfmadd" in assembly)
 """
-
-pytest_plugins = ["guard"]  # the fixture `guarded`
 
 
 @pytest.mark.skipif(not simd.JIT, reason="machines are told apart by the JIT")

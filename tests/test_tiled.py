@@ -9,8 +9,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 import convlab as cl
 from convlab.kernels import im2col, simd, tiled
 
-pytest_plugins = ["guard"]  # the fixture `guarded`
-
 SPECS = st.one_of(
     st.builds(
         lambda channels, kernel, stride, padding, dilation: cl.ConvSpec.depthwise(channels, kernel, 1, stride, padding, dilation),

@@ -54,7 +54,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import callconv, cgutils, config
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, register_jitable
 
@@ -442,16 +442,26 @@ def _emit_nap(e: _Emitter) -> None:
         e.builder.call(cgutils.get_or_insert_function(e.builder.module, kind, "usleep"), [ir.Constant(ir.IntType(32), 1)])
 
 
-def _emit_call_job(e: _Emitter, function: Any, *args: Any) -> None:
-    kind = ir.FunctionType(ir.VoidType(), [INT64] * len(args))
-    e.builder.call(e.builder.inttoptr(function, kind.as_pointer()), args)
+def _emit_call(context: Any, builder: Any, function: Any, kinds: list[Any], args: list[Any]) -> Any:
+    """Call a compiled function at an address the way Numba's functions call each other, and return how it ended."""
+    kind = context.call_conv.get_function_type(types.none, kinds)
+    status, _ = context.call_conv.call_function(builder, builder.inttoptr(function, kind.as_pointer()), types.none, kinds, args)
+    return status
 
 
-def _emit_call(e: _Emitter, function: Any, *args: Any) -> None:
-    *integers, limits = args
-    values = [*integers, e.builder.inttoptr(limits, cgutils.voidptr_t)]
-    kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
-    e.builder.call(e.builder.inttoptr(function, kind.as_pointer()), values)
+def _calling(count: int) -> Any:
+    """Return an intrinsic that calls a micro-kernel, and raises what that raises: its address, `count` integers, and that of bounds."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        function, *integers, limits = args
+        pointer = types.CPointer(types.float32)  # one pointer is like another
+        values = [*integers, builder.inttoptr(limits, context.get_value_type(pointer))]
+        status = _emit_call(context, builder, function, [*[types.int64] * count, pointer], values)
+        with builder.if_then(status.is_error, likely=False):
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.none(*[types.int64] * (count + 2)), codegen
 
 
 @intrinsic
@@ -496,8 +506,30 @@ def _nap(context):
 
 @intrinsic
 def _call(context, function, job, thread):
-    """Call the compiled function at an address."""
-    return _simple(3, types.none, _emit_call_job)
+    """Call the compiled function of jobs at an address; what it raises is kept in the job's first number, for `raise_failure`."""
+    kinds = [types.int64, types.int64]
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        status = _emit_call(context, builder, args[0], kinds, args[1:])
+        with builder.if_then(status.is_error, likely=False):
+            failure = builder.inttoptr(args[1], INT64.as_pointer())
+            builder.store_atomic(builder.ptrtoint(status.excinfoptr, INT64), failure, "release", 8)
+        return context.get_dummy_value()
+
+    return types.none(types.int64, *kinds), codegen
+
+
+@intrinsic
+def _raise_kept(context, failure):
+    """Raise in the caller what `call` kept."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        code = callconv.RETCODE_USEREXC
+        status = context.call_conv._get_return_status(builder, code, builder.inttoptr(args[0], callconv.excinfo_ptr_t))
+        context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.none(types.int64), codegen
 
 
 @intrinsic
@@ -526,12 +558,12 @@ def _multiply(
     context, function, size, tables, targets, taps, run, strips, pixels, offset, a_step, weights, columns, first, last, c_step, shift,
     coming, length, limits,
 ):  # fmt: skip
-    return _simple(19, types.none, _emit_call)
+    return _calling(17)
 
 
 @intrinsic
 def _depthwise(context, function, size, rows, pixels, slide, width, table, taps, x_step, weights, y, y_step, y_row, limits):
-    return _simple(14, types.none, _emit_call)
+    return _calling(12)
 
 
 def empty(size: int) -> np.ndarray:
@@ -667,8 +699,12 @@ def functions(size: int) -> tuple[int, int]:
     """Return the addresses of `multiply` and `depthwise` for numbers of `size` bytes; compiled when first asked for."""
     if not JIT:
         return 0, 0
-    multiply, depthwise = _compile(_multiply_body, 17, size, cache=True), _compile(_depthwise_body, 12, size, cache=True)
-    return int(multiply.address), int(depthwise.address)
+    return _address(_compile(_multiply_body, 17, size, cache=True)), _address(_compile(_depthwise_body, 12, size, cache=True))
+
+
+def _address(function: Any) -> int:
+    """Return where the code of a `cfunc` begins, without the wrapper that makes it a function of C, and loses what is raised."""
+    return int(function._library.get_pointer_to_function(function.native_name.removeprefix("cfunc.")))
 
 
 def assembly(size: int) -> str:
@@ -696,7 +732,11 @@ def _plain_nap():
 
 
 def _plain_call(function, job, thread):
-    _PLAIN[function](job, thread)
+    try:
+        _PLAIN[function](job, thread)
+    except BaseException as error:
+        _FAILURES[id(error)] = error
+        _plain_put(job, id(error))
 
 
 def _plain_multiply(_, *args):
@@ -709,6 +749,7 @@ def _plain_depthwise(_, *args):
 
 _ADDING = threading.Lock()
 _PLAIN: list[Any] = []
+_FAILURES: dict[int, BaseException] = {}
 _settings: Any = config
 JIT: bool = not _settings.DISABLE_JIT
 numbers: Any = _numbers if JIT else _plain_numbers
@@ -724,15 +765,16 @@ nap: Any = _nap if JIT else _plain_nap
 call: Any = _call if JIT else _plain_call
 matrix_tiles: Any = _tiles if JIT else _plain_tiles
 depthwise_tiles: Any = _depthwise_tiles if JIT else _plain_depthwise_tiles
+raise_kept: Any = _raise_kept
 multiply: Any = _multiply if JIT else _plain_multiply
 depthwise: Any = _depthwise if JIT else _plain_depthwise
 
 
 @njit(nogil=True)
-def wait(place, count):
-    """Wait until the number at an address is at least `count`."""
+def wait(place, count, failure=0):
+    """Wait until the number at an address is at least `count`, or that at the address `failure`, if there is one, is no longer 0."""
     looks = 0
-    while look(place) < count:
+    while look(place) < count and (failure == 0 or look(failure) == 0):
         looks += 1
         if looks <= PATIENCE:
             pause()
@@ -746,4 +788,17 @@ def function_of_jobs(body: Any) -> int:
     if not JIT:
         _PLAIN.append(body)
         return len(_PLAIN) - 1
-    return int(cfunc(types.void(types.int64, types.int64), cache=True)(body).address)
+    return _address(cfunc(types.void(types.int64, types.int64), cache=True)(body))
+
+
+@njit(nogil=True)
+def _raise_failure(failure):
+    raise_kept(failure)
+
+
+def raise_failure(failure: int) -> None:
+    """Raise what a function of jobs raised, from what `call` kept of it in the job's first number."""
+    if JIT:
+        _raise_failure(failure)
+    else:
+        raise _FAILURES.pop(failure)

@@ -33,7 +33,8 @@ writes longer ones. So there is one compiled function whatever the network, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ OUTSIDE, ABSENT = -1, -2
 WORTH_A_THREAD = 5_000_000
 """MACs of a picture: below this, waking a thread is not worth its help. A core does more in that time here than on rung 3."""
 
-FIELDS = 36
+FIELDS = 39
 # A step is a row of int64, and these are its columns. First the sizes;
 HEIGHT, WIDTH, CHANNELS, WIDE, OUT_HEIGHT, OUT_WIDTH, OUTPUTS = range(7)
 # the window;
@@ -68,16 +69,20 @@ TOP, LEFT, PADDED_WIDTH, GROUPS = range(14, 18)
 EXPAND, MIX, PANELS, BLOCK, SLICE, SPLIT, DIRECT = range(18, 25)
 # where data lies, in bytes from the arena's beginning;
 SOURCE, TARGET, SHORTCUT, RING, RING_STEP, MIDDLE, MIDDLE_STEP = range(25, 32)
-# and where weights and bounds lie, in bytes from the beginning of the packed weights.
+# where weights and bounds lie, in bytes from the beginning of the packed weights;
 EXPAND_WEIGHTS, WINDOW_WEIGHTS, MIX_WEIGHTS, LIMITS = range(32, 36)
+# and what windows are laid on, a ring or the input itself: bytes from pixel to pixel and from line to line, and lines.
+PITCH, LINE, CAPACITY = range(36, 39)
 
 
-# A job is one more row of int64: what threads that share a call need to know. The pictures, how many of them are run by one thread each,
-PICTURES, APART, SOURCE_PICTURE, TARGET_PICTURE, SOURCE_STEP, TARGET_STEP = range(6)
+# A job is one more row of int64: what threads that share a call need to know. What a thread raised, as `simd.call` keeps it;
+FAILURE = 0
+# the pictures, how many of them are run by one thread each,
+PICTURES, APART, SOURCE_PICTURE, TARGET_PICTURE, SOURCE_STEP, TARGET_STEP = range(1, 7)
 # the steps; how many threads there are, the next picture that nobody has begun, and the counters of those that are run together;
-STEPS, STEP_COUNT, THREADS, NEXT, COUNTERS, COMMON_ARENA = range(6, 12)
+STEPS, STEP_COUNT, THREADS, NEXT, COUNTERS, COMMON_ARENA = range(7, 13)
 # and frames: what they share, then each thread's own.
-FRAME, OWN, OWN_FIELDS = 12, 16, 3
+FRAME, OWN, OWN_FIELDS = 13, 17, 3
 
 
 class Frame(NamedTuple):
@@ -215,9 +220,7 @@ def _stages(f, s, source, target, shift, ring, middle, row, stop, first, last):
     size, stride = f.size, s[STRIDE_HEIGHT]
     extent = s[DILATION_HEIGHT] * (s[KERNEL_HEIGHT] - 1) + 1
     wide, out = _vectors(s[WIDE], size) * simd.VECTOR, s[OUTPUTS] * size
-    pitch = _vectors(s[SLICE], size) * simd.VECTOR if s[WINDOW] == DEPTHWISE and not s[DIRECT] else s[CHANNELS] * size
-    capacity = s[HEIGHT] if s[DIRECT] else (s[BLOCK] - 1) * stride + extent
-    line = pitch * (s[WIDTH] if s[DIRECT] else s[PADDED_WIDTH])
+    pitch, line, capacity = s[PITCH], s[LINE], s[CAPACITY]
     filled = row * stride  # the padded input rows before this one are in the ring
     for i in range(row, stop, s[BLOCK]):
         end = min(i + s[BLOCK], stop)
@@ -288,13 +291,14 @@ def _share(f, s, x, y, part, parts, phase):
 
 
 @compiled
-def _run(f, steps, count, x, y, thread, threads, counters):
+def _run(f, steps, count, x, y, thread, threads, counters, failure):
     """Run steps on the picture at address `x`, alone or together with other threads that call this with the same arguments.
 
     Each step has as many parts as there are threads. A thread first takes its own, which reads what it wrote the step before, then any that
     nobody has begun. So a thread that the system gives no core holds nobody up, unless in the midst of a part: the
     others do its work, and it skips what is done when it comes back.
-    `counters` has, for both phases of each step, how often each part was asked for, and how many parts are done.
+    `counters` has, for both phases of each step, how often each part was asked for, and how many parts are done; where the number at
+    `failure` is not 0, a part will never be done.
     """
     for number in range(count):
         s = carray(simd.numbers(steps + number * 8 * FIELDS), FIELDS)
@@ -309,7 +313,9 @@ def _run(f, steps, count, x, y, thread, threads, counters):
                 if simd.add(asked + 8 * part) == 0:
                     _share(f, s, x, y, part, threads, phase)
                     simd.add(done)
-            simd.wait(done, threads)
+            simd.wait(done, threads, failure)
+            if simd.look(failure) != 0:
+                return
 
 
 def _work(job, thread):
@@ -319,13 +325,13 @@ def _work(job, thread):
     f = Frame(j[FRAME], j[FRAME + 1], own[0], own[1], own[2], j[FRAME + 2], j[FRAME + 3])
     n = simd.add(job + 8 * NEXT)
     while n < j[APART]:
-        _run(f, j[STEPS], j[STEP_COUNT], j[SOURCE_PICTURE] + n * j[SOURCE_STEP], j[TARGET_PICTURE] + n * j[TARGET_STEP], 0, 1, 0)
+        _run(f, j[STEPS], j[STEP_COUNT], j[SOURCE_PICTURE] + n * j[SOURCE_STEP], j[TARGET_PICTURE] + n * j[TARGET_STEP], 0, 1, 0, job)
         n = simd.add(job + 8 * NEXT)
     f = Frame(j[FRAME], j[FRAME + 1], j[COMMON_ARENA], own[1], own[2], j[FRAME + 2], j[FRAME + 3])
     for n in range(j[APART], j[PICTURES]):
         counters = j[COUNTERS] + (n - j[APART]) * j[STEP_COUNT] * 16 * (j[THREADS] + 1)
         source, target = j[SOURCE_PICTURE] + n * j[SOURCE_STEP], j[TARGET_PICTURE] + n * j[TARGET_STEP]
-        _run(f, j[STEPS], j[STEP_COUNT], source, target, thread, j[THREADS], counters)
+        _run(f, j[STEPS], j[STEP_COUNT], source, target, thread, j[THREADS], counters, job)
 
 
 @njit(cache=True, nogil=True)
@@ -367,22 +373,27 @@ class Job:
         self._counters = np.zeros((pictures - apart, len(steps), 2, threads + 1), np.int64)
         run = [steps.ctypes.data, len(steps), threads, 0, self._counters.ctypes.data, spaces[-1].addresses[0]]
         own = [address for space in spaces[:threads] for address in space.addresses]
-        sizes = [pictures, apart, 0, 0, source * size, target * size]
+        sizes = [0, pictures, apart, 0, 0, source * size, target * size]
         self._row = np.array([*sizes, *run, size, weights.ctypes.data, *simd.functions(size), *own])
         self._work, self._address = simd.function_of_jobs(_work), self._row.ctypes.data
 
     def run(self, x: np.ndarray, y: np.ndarray, helpers: Helpers | None = None) -> None:
-        """Run the steps on pictures x into y, both contiguous, with the crew's helpers if there are spaces for them."""
-        self._row[SOURCE_PICTURE], self._row[TARGET_PICTURE], self._row[NEXT] = x.ctypes.data, y.ctypes.data, 0
+        """Run the steps on pictures x into y, both contiguous, with the crew's helpers if there are spaces for them.
+
+        What a thread raises is raised here.
+        """
+        self._row[SOURCE_PICTURE], self._row[TARGET_PICTURE], self._row[[NEXT, FAILURE]] = x.ctypes.data, y.ctypes.data, 0
         if helpers is None:
             _begin(self._work, self._address)
-            return
-        self._counters[:] = 0
-        try:
-            helpers.call(self._work, self._address, self._threads - 1)
-            _begin(self._work, self._address)
-        finally:  # also when it was interrupted: helpers must not work on memory that is gone
-            helpers.gather()
+        else:
+            self._counters[:] = 0
+            try:
+                helpers.call(self._work, self._address, self._threads - 1)
+                _begin(self._work, self._address)
+            finally:  # also when it was interrupted: helpers must not work on memory that is gone
+                helpers.gather()
+        if self._row[FAILURE]:
+            simd.raise_failure(int(self._row[FAILURE]))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -464,74 +475,168 @@ def _slice(vectors: int, threads: int) -> int:
     return min(range(1, simd.VECTORS + 1), key=busiest)
 
 
-def describe(
-    geometry: ConvGeometry, size: int, *, expand: int | None = None, mix: int | None = None, adds: bool = False, threads: int = 1
-) -> np.ndarray:
-    """Return a step for a convolution and what is fused to it; in RING and MIDDLE, the bytes that it wants there.
+def multiplies(geometry: ConvGeometry) -> bool:
+    """Return whether a convolution is one product of matrices: every output pixel reads the input pixel in its place."""
+    return geometry.spec.kind == "pointwise" and geometry.spec.stride == (1, 1) and not any(map(any, geometry.padding))
+
+
+def lies_apart(geometry: ConvGeometry) -> bool:
+    """Return whether a convolution is a window that is laid on each channel apart: one filter a channel."""
+    spec = geometry.spec
+    return spec.groups == spec.in_channels == spec.out_channels and not multiplies(geometry)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The convolutions that one step runs: a product; or a window, with a product before it, behind it, or both.
+
+    What does not make a step cannot be made: a product goes before or behind a window only if that is laid on each channel apart, and such
+    a window adds no shortcut.
+    """
+
+    expand: ConvGeometry | None = None
+    window: ConvGeometry | None = None
+    mix: ConvGeometry | None = None
+    adds: bool = False
+
+    def __post_init__(self) -> None:
+        assert all(multiplies(product) for product in (self.expand, self.mix) if product), "only products go round a window"
+        assert self.window is None or not multiplies(self.window), "a product is no window"
+        assert self.members, "a step runs something"
+        if self.expand is not None or (self.window is not None and self.mix is not None):
+            assert self.laid == DEPTHWISE, "products go round a window only if it is laid on each channel apart"
+        for before, after in pairwise(self.members):
+            assert before.out_shape == after.in_shape, "each stage takes what the one before gives"
+
+    @property
+    def members(self) -> tuple[ConvGeometry, ...]:
+        return tuple(stage for stage in (self.expand, self.window, self.mix) if stage is not None)
+
+    @property
+    def laid(self) -> int:
+        """What the window does: `NOTHING`, `DEPTHWISE` or `DENSE`. The depthwise tile adds no shortcut, so one that must is dense."""
+        if self.window is None:
+            return NOTHING
+        return DEPTHWISE if lies_apart(self.window) and (self.mix is not None or not self.adds) else DENSE
+
+
+def fuse(chain: Sequence[ConvGeometry], adds: bool = False) -> Stages:
+    """Return the first step of a chain of convolutions: as many of them as one step runs.
 
     Parameters
     ----------
-    geometry : ConvGeometry
-        Of the window; of the pointwise convolution, where there is no other.
+    chain : sequence of ConvGeometry
+        At least one; each takes what the one before gives.
+    adds : bool
+        Whether a shortcut is added to what the last one gives.
+    """
+    product, apart = [multiplies(one) for one in chain], [lies_apart(one) for one in chain]
+    last = len(chain) - 1
+    expands = product[0] and last >= 1 and apart[1] and ((last >= 2 and product[2]) or not (last == 1 and adds))
+    window = 1 if expands else 0
+    if product[window]:
+        return Stages(mix=chain[0], adds=adds and last == 0)
+    end = window + 1 if apart[window] and window < last and product[window + 1] else window
+    return Stages(
+        chain[0] if expands else None,
+        chain[window],
+        chain[end] if end > window else None,
+        adds=adds and end == last,
+    )
+
+
+def describe(stages: Stages, size: int, threads: int = 1) -> np.ndarray:
+    """Return a step; in RING and MIDDLE, the bytes that it wants there.
+
+    Parameters
+    ----------
+    stages : Stages
+        The convolutions that it runs.
     size : int
         Bytes of a number.
-    expand : int, optional
-        Channels of the input, where a pointwise convolution goes before the window.
-    mix : int, optional
-        Channels of the output, where a pointwise convolution follows.
-    adds : bool
-        Whether a shortcut is added to the output.
     threads : int
         How many share the step.
     """
-    spec, rows, columns = geometry.spec, geometry.height, geometry.width
+    first, last = stages.members[0], stages.members[-1]
     s = np.zeros(FIELDS, np.int64)
-    wide = spec.in_channels
-    s[CHANNELS] = wide if expand is None else expand
-    s[WIDE] = s[SLICE] = wide
-    s[OUTPUTS] = spec.out_channels if mix is None else mix
+    s[CHANNELS], s[OUTPUTS] = first.spec.in_channels, last.spec.out_channels
     s[PANELS] = panels(int(s[OUTPUTS]), size)
-    s[EXPAND], s[MIX] = expand is not None, mix is not None
-    s[GROUPS] = spec.groups
+    s[EXPAND], s[WINDOW], s[MIX] = stages.expand is not None, stages.laid, stages.mix is not None
     s[SHORTCUT] = ABSENT
-    padded = any(map(any, geometry.padding))
-    if spec.kind == "pointwise" and spec.stride == (1, 1) and not padded:
+    if stages.window is None:
         # The window is one pixel: the picture is a single column of them.
-        s[OUT_HEIGHT], s[OUT_WIDTH] = geometry.positions, 1
+        s[WIDE] = s[SLICE] = wide = first.spec.in_channels
+        s[OUT_HEIGHT], s[OUT_WIDTH] = last.positions, 1
         s[BLOCK] = max(CACHE // (wide * size), 8)
-        s[SPLIT] = BY_ROWS if geometry.positions >= 8 * threads else BY_PANELS
+        s[SPLIT] = BY_ROWS if last.positions >= 8 * threads else BY_PANELS
         return s
 
+    spec, rows, columns = stages.window.spec, stages.window.height, stages.window.width
+    s[WIDE] = s[SLICE] = wide = spec.in_channels
+    s[GROUPS] = spec.groups
     s[HEIGHT], s[WIDTH], s[PADDED_WIDTH] = rows.input, columns.input, columns.padded
     s[OUT_HEIGHT], s[OUT_WIDTH] = rows.output, columns.output
     s[KERNEL_HEIGHT], s[KERNEL_WIDTH] = spec.kernel
     s[STRIDE_HEIGHT], s[STRIDE_WIDTH] = spec.stride
     s[DILATION_HEIGHT], s[DILATION_WIDTH] = spec.dilation
     s[TOP], s[LEFT] = rows.before, columns.before
-    # The depthwise tile adds no shortcut, and reads one input channel for each output.
-    apart = spec.groups == wide == spec.out_channels and (mix is not None or not adds)
-    s[WINDOW] = DEPTHWISE if apart else DENSE
-    pitch = _vectors(wide, size) * simd.VECTOR if apart else wide * size
-    s[DIRECT] = not padded and expand is None and pitch == wide * size
+    apart = s[WINDOW] == DEPTHWISE
+    whole = _vectors(wide, size) * simd.VECTOR
+    pitch = whole if apart else wide * size
+    s[DIRECT] = not any(map(any, stages.window.padding)) and stages.expand is None and pitch == wide * size
     s[BLOCK] = rows.output
     if not s[DIRECT] and rows.output * columns.output * pitch > CACHE:
         line = (columns.padded + columns.output) * pitch
         s[BLOCK] = min(max(CACHE // 2 // line - rows.extent + rows.stride, 1), rows.output)
-    if mix is not None and s[BLOCK] == rows.output and (expand is not None or rows.output % threads) and threads > 1:
+    if s[MIX] and s[BLOCK] == rows.output and (s[EXPAND] or rows.output % threads) and threads > 1:
         s[SPLIT] = BY_SLICES
     if apart and not s[DIRECT]:
         s[SLICE] = _slice(pitch // simd.VECTOR, threads if s[SPLIT] == BY_SLICES else 1) * simd.VECTOR // size
-    capacity = (s[BLOCK] - 1) * rows.stride + rows.extent
+        pitch = s[SLICE] * size
+    s[PITCH] = pitch
+    s[LINE] = pitch * (columns.input if s[DIRECT] else columns.padded)
+    s[CAPACITY] = rows.input if s[DIRECT] else (s[BLOCK] - 1) * rows.stride + rows.extent
     if not s[DIRECT]:
         # A ring for one slice at a time, or, where rows stay for the next block, for every slice.
-        one = s[SLICE] * size if apart else pitch
-        numbers = capacity * columns.padded * one * (-(-wide // s[SLICE]) if s[BLOCK] < rows.output else 1)
-        s[RING_STEP] = _vectors(numbers, 1) * simd.VECTOR
-    middle = s[BLOCK] * columns.output * pitch if mix is not None else 0  # whole vectors, as the tile of the window writes them
+        rings = -(-wide // s[SLICE]) if s[BLOCK] < rows.output else 1
+        s[RING_STEP] = _vectors(rings * s[CAPACITY] * s[LINE], 1) * simd.VECTOR
+    middle = s[BLOCK] * columns.output * whole if s[MIX] else 0  # whole vectors, as the tile of the window writes them
     s[MIDDLE_STEP] = 0 if s[SPLIT] == BY_SLICES else middle
     s[RING] = s[RING_STEP] * threads
     s[MIDDLE] = middle if s[SPLIT] == BY_SLICES else middle * threads
+    _check(s, size)
     return s
+
+
+def _check(s: np.ndarray, size: int) -> None:
+    """Assert that what the stages of a step write, and read in whole vectors, fits what they are given."""
+    for holds, rule in _rules(s, size):
+        assert holds, f"{rule}: step {s.tolist()}"
+
+
+def _rules(s: np.ndarray, size: int) -> Iterator[tuple[bool, str]]:
+    extent = s[DILATION_HEIGHT] * (s[KERNEL_HEIGHT] - 1) + 1
+    across = (s[OUT_WIDTH] - 1) * s[STRIDE_WIDTH] + s[DILATION_WIDTH] * (s[KERNEL_WIDTH] - 1) + 1
+    slices = -(-s[WIDE] // s[SLICE])
+    if s[WINDOW] == DEPTHWISE:
+        yield s[GROUPS] == s[WIDE], "a window on each channel apart has a filter for each"
+        yield s[MIX] or s[OUTPUTS] == s[WIDE], "and gives as many channels as it takes"
+        yield s[PITCH] >= _vectors(min(s[SLICE], s[WIDE]), size) * simd.VECTOR, "its tile reads whole vectors of a pixel"
+        yield slices == 1 or s[SLICE] * size % simd.VECTOR == 0, "slices are cut between vectors"
+    else:
+        yield not (s[EXPAND] or s[MIX]), "a dense window stands alone"
+        yield s[CHANNELS] == s[WIDE] == s[SLICE] and s[PITCH] == s[WIDE] * size, "its taps beside each other are one run of numbers"
+    if s[DIRECT]:
+        yield s[TOP] == s[LEFT] == 0 and s[PADDED_WIDTH] == s[WIDTH], "an input that windows are laid on has no padding"
+        yield not s[EXPAND] and s[PITCH] == s[CHANNELS] * size, "and the input's pixels"
+        yield s[LINE] == s[WIDTH] * s[PITCH] and s[CAPACITY] == s[HEIGHT], "and the input's lines"
+    else:
+        yield s[CAPACITY] >= (s[BLOCK] - 1) * s[STRIDE_HEIGHT] + extent, "a ring holds the rows that a block's windows cover"
+        yield s[LINE] >= max(across, s[LEFT] + s[WIDTH]) * s[PITCH], "a line holds the input and what windows cover"
+        yield s[RING_STEP] >= (slices if s[BLOCK] < s[OUT_HEIGHT] else 1) * s[CAPACITY] * s[LINE], "a thread's rings have room"
+    if s[MIX]:
+        room = s[MIDDLE] if s[SPLIT] == BY_SLICES else s[MIDDLE_STEP]
+        yield room >= s[BLOCK] * s[OUT_WIDTH] * _vectors(s[WIDE], size) * simd.VECTOR, "what the window writes has room"
 
 
 def tables(s: np.ndarray) -> tuple[int, int]:
@@ -547,7 +652,7 @@ def _alone(x: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
     size = x.itemsize
     y = np.empty((len(x), *geometry.out_shape), x.dtype)  # first: a size beyond reason fails here, as on the other rungs
     threads = most() if geometry.positions * w.size >= WORTH_A_THREAD else 1
-    s = describe(geometry, size, threads=threads)
+    s = describe(fuse([geometry]), size, threads)
     weights, bounds = pack_window(w, geometry.spec.groups, int(s[WINDOW])), np.array([-np.inf, np.inf] * 3, x.dtype)
     s[LIMITS] = bounds.ctypes.data - weights.ctypes.data  # in another array: a copy of the weights into one would take longer
     s[SOURCE] = s[TARGET] = OUTSIDE

@@ -1,0 +1,219 @@
+"""Plans of any network against their models, layer by layer: the table of steps as NumPy reads it, and the compiled run of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from guard import Guarded
+from hypothesis import given, settings
+from networks import drawn, exact
+from numpy.testing import assert_allclose, assert_array_equal
+
+import convlab as cl
+from convlab.kernels import simd, tiled
+from convlab.layers import Conv, Network, Residual
+from convlab.plan import SIZE
+
+LANES = simd.VECTOR // SIZE
+
+NETWORKS = int(os.environ.get("CONVLAB_NETWORKS", (2000 if os.environ.get("CI") else 120) if simd.JIT else 6))
+"""How many networks are drawn, of each kind of vector."""
+
+
+def unpacked(weights, start, rows, columns):
+    """Return bias (columns,) and matrix (rows, columns) from the panels that begin at number `start`."""
+    vectors = -(-columns // LANES)
+    count = -(-vectors // simd.VECTORS)
+    panels = []
+    for panel in range(count):
+        wide = (vectors * (panel + 1) // count - vectors * panel // count) * LANES
+        panels.append(weights[start : start + (1 + rows) * wide].reshape(1 + rows, wide))
+        start += (1 + rows) * wide
+    whole = np.concatenate(panels, axis=1)[:, :columns]
+    return whole[0], whole[1:]
+
+
+class Interpreter:
+    """Runs a plan's table of steps on one picture with plain NumPy: what the table says, without what makes it fast.
+
+    Before each step its scratch is filled with NaN, so that no step is given the memory of a value that is still wanted.
+    """
+
+    def __init__(self, plan, x):
+        self.plan, self.x = plan, x
+        self.weights = plan._weights.view(np.float32)
+        self.arena = np.full(plan.arena_bytes // SIZE, np.nan, np.float32)
+        self.y = np.full(plan.network.output, np.nan, np.float32)
+
+    def run(self):
+        for row in self.plan._steps:
+            self.step(row)
+        return self.y
+
+    def step(self, row):
+        def get(name):
+            return int(row[getattr(tiled, name)])
+
+        def value(place, count):
+            return self.x.ravel() if place == tiled.OUTSIDE else self.arena[place // SIZE :][:count]
+
+        def clipped(sums, stage):
+            return np.clip(sums, *self.weights[get("LIMITS") // SIZE + 2 * stage :][:2])
+
+        for scratch in ("RING", "MIDDLE"):
+            size = get(f"{scratch}_STEP") * self.plan.threads
+            if scratch == "MIDDLE" and get("SPLIT") == tiled.BY_SLICES:
+                size = get("BLOCK") * get("OUT_WIDTH") * -(-get("WIDE") // LANES) * simd.VECTOR
+            assert get(scratch) + size <= self.plan.arena_bytes
+            self.arena[get(scratch) // SIZE :][: size // SIZE] = np.nan
+        channels, wide, outputs = get("CHANNELS"), get("WIDE"), get("OUTPUTS")
+        if get("WINDOW") == tiled.NOTHING:
+            y = value(get("SOURCE"), get("OUT_HEIGHT") * channels).reshape(-1, channels)
+        else:
+            height, width = get("HEIGHT"), get("WIDTH")
+            x = value(get("SOURCE"), height * width * channels).reshape(height, width, channels)
+            if get("EXPAND"):
+                x = clipped(self.expanded(x, get("EXPAND_WEIGHTS") // SIZE, channels, wide, get("SLICE")), 0)
+            y = clipped(self.laid(x, get), 1)
+        if get("MIX"):
+            bias, matrix = unpacked(self.weights, get("MIX_WEIGHTS") // SIZE, wide, outputs)
+            y = clipped(y.reshape(-1, wide) @ matrix + bias, 2)
+        y = y.ravel()
+        if get("SHORTCUT") != tiled.ABSENT:
+            y = y + value(get("SHORTCUT"), y.size)
+        if get("TARGET") == tiled.OUTSIDE:
+            self.y[...] = y.reshape(self.y.shape)
+        else:
+            self.arena[get("TARGET") // SIZE :][: y.size] = y
+
+    def expanded(self, x, start, channels, wide, width):
+        parts = []
+        for first in range(0, wide, width):
+            columns = min(width, wide - first)
+            bias, matrix = unpacked(self.weights, start + first * (1 + channels), channels, columns)
+            parts.append(x @ matrix + bias)
+        return np.concatenate(parts, axis=2)
+
+    def laid(self, x, get):
+        """Return the window's sums on x (H, W, wide)."""
+        wide, groups, rows, columns = get("WIDE"), get("GROUPS"), get("OUT_HEIGHT"), get("OUT_WIDTH")
+        taps = [
+            (u * get("DILATION_HEIGHT"), v * get("DILATION_WIDTH")) for u in range(get("KERNEL_HEIGHT")) for v in range(get("KERNEL_WIDTH"))
+        ]
+        down, across = (rows - 1) * get("STRIDE_HEIGHT") + 1, (columns - 1) * get("STRIDE_WIDTH") + 1
+        padded = np.zeros((max(down + taps[-1][0], get("TOP") + len(x)), get("PADDED_WIDTH"), wide), x.dtype)
+        padded[get("TOP") :, get("LEFT") :][: x.shape[0], : x.shape[1]] = x
+        windows = np.stack([padded[u : u + down : get("STRIDE_HEIGHT"), v : v + across : get("STRIDE_WIDTH")] for u, v in taps], axis=2)
+        start = get("WINDOW_WEIGHTS") // SIZE
+        if get("WINDOW") == tiled.DEPTHWISE:
+            vectors = -(-wide // LANES)
+            packed = self.weights[start:][: vectors * (1 + len(taps)) * LANES].reshape(vectors, 1 + len(taps), LANES)
+            packed = packed.transpose(1, 0, 2).reshape(1 + len(taps), -1)[:, :wide]
+            return np.einsum("ijtc,tc->ijc", windows, packed[1:]) + packed[0]
+        parts = []
+        for group in range(groups):
+            run, outputs = wide // groups, (get("OUTPUTS") if not get("MIX") else wide) // groups
+            begin = start + group * -(-outputs // LANES) * LANES * (1 + len(taps) * run)
+            bias, matrix = unpacked(self.weights, begin, len(taps) * run, outputs)
+            parts.append(windows[..., group * run : (group + 1) * run].reshape(rows, columns, -1) @ matrix + bias)
+        return np.concatenate(parts, axis=2)
+
+
+def right(y, expected, whole):
+    """Assert that outputs are those of the model: to the last bit where every sum is a whole number that float32 holds."""
+    if whole:
+        assert_array_equal(y, expected)
+    else:  # see `agree` in test_plan.py
+        assert_allclose(y, expected, rtol=0, atol=1e-4 * max(1, np.abs(expected).max(initial=0)))
+
+
+def guarded_empty(size):
+    """Return memory like `simd.empty`, but between forbidden pages, and full of NaN."""
+    return Guarded(np.full(-(-size // simd.VECTOR) * simd.VECTOR, 255, np.uint8)).array[:size]
+
+
+@settings(max_examples=NETWORKS)
+@given(drawn())
+def test_a_plan_gives_what_its_model_gives(drawn):
+    """Its steps as NumPy reads them; and the compiled run, where arenas, weights, tables and pictures end at forbidden pages."""
+    model, x = drawn.model, drawn.pictures
+    expected = model(x, kernel="im2col")
+    whole = exact(model, x)
+    with pytest.MonkeyPatch.context() as patched, np.errstate(invalid="ignore"):  # padding lanes may hold anything
+        patched.setattr(tiled, "CACHE", drawn.cache)
+        plan = model.compile(drawn.batch, drawn.threads)
+        right(np.stack([Interpreter(plan, picture).run() for picture in x]), expected, whole)
+        patched.setattr(simd, "empty", guarded_empty)
+        plan._weights = Guarded(plan._weights).array
+        for _ in range(2):
+            right(plan(Guarded(x).array), expected, whole)
+
+
+NARROW = {"haswell": ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}, 32), "generic": ({"NUMBA_CPU_NAME": "generic"}, 16)}
+
+
+@pytest.mark.skipif(not simd.JIT, reason="machines are told apart by the JIT")
+@pytest.mark.parametrize("name", NARROW)
+def test_a_plan_gives_what_its_model_gives_on_other_machines(name, tmp_path):
+    environment, vector = NARROW[name]
+    if os.uname().machine != "x86_64" or vector > simd.VECTOR:
+        pytest.skip(f"this machine cannot run code for {name}")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"{__file__}::{test_a_plan_gives_what_its_model_gives.__name__}",
+    ]
+    here = str(Path(cl.__file__).parents[1])
+    path = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, **environment, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": path}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=1200, check=False, cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+def chain(*layers):
+    """Return layers (name, spec) as convolutions with a bias and relu6."""
+    return tuple(Conv(f"c{i}", spec, "relu6", None) for i, spec in enumerate(layers))
+
+
+POINT, APART = cl.ConvSpec.pointwise, lambda channels: cl.ConvSpec.depthwise(channels, 3, padding="same")
+FOUND = {
+    "a shortcut that ends expand, depthwise": (Residual("r", chain(POINT(4, 64), POINT(64, 4), APART(4))),),
+    "the same, more channels than before": (Residual("r", chain(POINT(4, 16), APART(16), POINT(16, 4), POINT(4, 4), APART(4))),),
+    "a shortcut that ends pointwise, depthwise": (Residual("r", chain(POINT(4, 4), APART(4))),),
+    "one channel is mixed": chain(POINT(4, 1), POINT(1, 1)),
+    "one channel is mixed and laid": chain(POINT(4, 1), POINT(1, 1), cl.ConvSpec(1, 1, 3, padding="same"), POINT(1, 5)),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", FOUND)
+def test_networks_that_once_went_wrong(name, threads):
+    """An expansion filled rings that were laid out for its input; a mixing of one channel counted as a window, and was left out."""
+    model = cl.Model.random(Network("found", (32, 32, 4), FOUND[name]), seed=1)
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 4)).astype(np.float32)
+    right(model.compile(threads=threads)(x), model(x, kernel="im2col"), False)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_compiled_code_raises_is_raised_by_the_call(threads):
+    """A step of no channels divides by zero in the midst of a micro-kernel, in whichever thread; the others do not wait for it."""
+    model = cl.Model.random(Network("wide", (24, 24, 8), chain(POINT(8, 64), POINT(64, 64))), seed=1)
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 24, 24, 8)).astype(np.float32)
+    plan = model.compile(threads=threads)
+    expected = plan(x)
+    for _ in range(3):
+        plan._steps[1, tiled.WIDE] = 0
+        with pytest.raises((ZeroDivisionError, RuntimeWarning)):  # the warning is NumPy's, without the JIT
+            plan(x)
+        plan._steps[1, tiled.WIDE] = 64
+        assert_array_equal(plan(x), expected)
