@@ -126,7 +126,7 @@ def networks(draw):
         layers.append(Pool("pool"))
         for i in range(draw(st.integers(0, 2))):
             outputs = draw(CHANNELS)
-            layers.append(Dense(f"d{i}", channels, outputs))
+            layers.append(Dense(f"d{i}", channels, outputs, draw(ACTIVATIONS)))
             channels = outputs
     return Network("drawn", shape, tuple(layers))
 
