@@ -10,7 +10,7 @@ from pathlib import Path
 
 import convlab as cl
 from convlab import lessons, machine
-from convlab.bench import Benchmark, rate
+from convlab.bench import LAYERS, Benchmark, rate
 
 ROOT = Path(__file__).parent.parent
 README, LADDER = ROOT / "README.md", ROOT / "convlab" / "kernels" / "__init__.py"
@@ -19,11 +19,6 @@ MARKERS = {
     LADDER: (".. generated: benchmarks/readme.py", ".. end"),
 }
 
-LAYERS = {
-    "standard 3x3": cl.ConvSpec(32, 64, 3, padding="same"),
-    "depthwise 3x3": cl.ConvSpec.depthwise(128, 3, padding="same"),
-    "pointwise": cl.ConvSpec.pointwise(128, 128),
-}
 SIDE = 56
 
 

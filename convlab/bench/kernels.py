@@ -26,6 +26,13 @@ from .units import duration, rate, share
 REFERENCES = (KERNELS["naive"], KERNELS["im2col"])
 """Whose results the others are compared with: the equation, and what carries on where it is too slow."""
 
+LAYERS = {
+    "standard 3x3": ConvSpec(32, 64, 3, padding="same"),
+    "depthwise 3x3": ConvSpec.depthwise(128, 3, padding="same"),
+    "pointwise": ConvSpec.pointwise(128, 128),
+}
+"""One layer of each kind: what the command line and README time, each on a picture of 56x56."""
+
 TURN = 0.1
 """Seconds for which a kernel is called in its turn, if there is that much time: systems spread threads over the cores in less.
 

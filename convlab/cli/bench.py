@@ -10,9 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from .. import files, machine
-from ..bench import Benchmark, bench, bench_networks, rate
+from ..bench import LAYERS, Benchmark, bench, bench_networks, rate
 from ..forward import Model
-from ..geometry import ConvSpec
 from ..mobilenet import NETWORKS
 from ..tables import Table
 from ..terminal import show, waiting
@@ -35,13 +34,6 @@ def add(commands: Commands) -> None:
 
 
 PLOTS = (".png", ".svg", ".pdf")
-
-LAYERS = {
-    "standard": ConvSpec(32, 64, 3, padding="same"),
-    "depthwise": ConvSpec.depthwise(128, 3, padding="same"),
-    "pointwise": ConvSpec.pointwise(128, 128),
-}
-"""What `bench kernels` times, each on a picture of 56x56."""
 
 
 def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
