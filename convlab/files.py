@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 Content = str | bytes | Callable[[BinaryIO], object]
 """What a file is to hold: text (kept as UTF-8), bytes, or a function that writes to the opened file."""
+
+
+_SPECIAL = frozenset('%/\\:*?"<>|')
+"""What names of files cannot hold on one system or another, and the sign of an escape."""
 
 
 def plain(text: object) -> str:
@@ -35,6 +41,48 @@ def printable(text: str) -> str:
     'two\nlines [31m'
     """
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def file_name(text: str, ending: str = "") -> str:
+    """Return a name for a file of that text: one folder deep, as every usual file system takes it, and no two texts alike.
+
+    What does not print, and the separators of paths, become ``%`` and two digits a byte; of a long text only the start is kept, with
+    a digest of the whole.
+
+    Examples
+    --------
+    >>> file_name("week 1/conv.py", ".json")
+    'week 1%2Fconv.py.json'
+    """
+    name = "".join(c if c.isprintable() and c not in _SPECIAL else _escaped(c) for c in text)
+    if name.startswith("."):  # hidden, or the folder itself
+        name = _escaped(".") + name[1:]
+    if len(name.encode()) > 150:
+        name = f"{name[:40]}%{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()}"
+    return name + ending
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode(errors="surrogatepass"))
+
+
+def json_object(text: str | bytes, where: str) -> dict[str, Any]:
+    """Return the object that a JSON text holds.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, too deep, or no object; it begins with `where`.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{where} is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be a JSON object: it is {type(value).__name__}")
+    return value
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
@@ -103,6 +151,11 @@ def write(path: str | os.PathLike[str], content: Content) -> None:
             if target.exists():
                 os.chmod(draft, stat.S_IMODE(target.stat().st_mode))
             os.replace(draft, target)
+
+
+def write_json(path: str | os.PathLike[str], value: object) -> None:
+    """Write JSON whole or not at all; what is no JSON number (NaN, infinity) is a bug of the caller."""
+    write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -169,7 +169,7 @@ def _npz(path: Path) -> Model:
         if text is None:
             raise ValueError(f"{path} is a .npz, but not a model: it has no member {HEADER!r}")
         del members[HEADER]
-        header = _json(text, f"{path}: member {HEADER!r}")
+        header = files.json_object(text, f"{path}: member {HEADER!r}")
         if header.get("format") != FORMAT:
             raise ValueError(f"{path} has format {header.get('format')!r}; this convlab reads format {FORMAT}")
         with _named(path):
@@ -234,18 +234,6 @@ def _check_numbers(network: Network, arrays: Mapping[str, np.ndarray]) -> None:
         match visit.layer:
             case Conv(name, _, _, float(eps)) if (least := arrays[f"{name}.variance"].min()) + np.float32(eps) <= 0:
                 raise ValueError(f"variance + eps must be above 0, it is divided by: {name}.variance goes down to {least}")
-
-
-def _json(text: str | bytes, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where} is not JSON: {error}") from None
-    except RecursionError:
-        raise ValueError(f"{where} is nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} must be a JSON object: it is {type(value).__name__}")
-    return value
 
 
 def _v2(**options: Any) -> Network:
@@ -321,7 +309,7 @@ def _transformers(config_path: Path, weights_path: Path) -> Model:
     for needed in (config_path, weights_path):
         if not needed.is_file():
             raise FileNotFoundError(f"a model saved by Transformers has {needed.name} in its directory: {needed.parent} has none")
-    config = _json(files.read(config_path, DESCRIPTION), str(config_path))
+    config = files.json_object(files.read(config_path, DESCRIPTION), str(config_path))
     kind = config.get("model_type")
     family = _FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:

@@ -228,8 +228,10 @@ def test_ctrl_c_is_quiet(tmp_path):
         (["{file}:f", "--points", "-1"], "convlab check: points must be above 0: points=-1.0"),
         (["{file}:f", "--visibility", "secret"], "convlab check: visibility must be one of visible, hidden, "),
         (["{file}:f", "--json", "{folder}/nosuch/x.json"], "convlab check: no such folder: "),
-        (["{file}:f", "--weights", "{file}"], "convlab check: weights must be JSON: "),
-        (["{file}:f", "--weights", "{folder}/list.json"], "convlab check: weights must be a JSON object of numbers, by property: "),
+        (["{file}:f", "--weights", "{file}"], "convlab check: --weights {file} is not JSON: "),
+        (["{file}:f", "--weights", "{folder}/list.json"], "convlab check: --weights {folder}/list.json must be a JSON object: it is list"),
+        (["{file}:f", "--weights", "{folder}/word.json"], "convlab check: weights must be a JSON object of numbers, by property: "),
+        (["{file}:f", "--weights", "{folder}/deep.json"], "convlab check: --weights {folder}/deep.json is nested too deeply"),
         (["{file}:f", "--weights", "{folder}/names.json"], "convlab check: weights must name properties, which are 'values', "),
         (["{file}:f", "--weights", "{folder}/nosuch.json"], "convlab check: No such file or directory: "),
         (["{file}:f", "--colour"], "convlab: unrecognized arguments: --colour"),
@@ -238,10 +240,12 @@ def test_ctrl_c_is_quiet(tmp_path):
 def test_wrong_usage_is_one_line_and_code_2(convlab, student, tmp_path, argv, line):
     path = student(RIGHT)
     (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "word.json").write_text('{"values": "much"}')
+    (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "names.json").write_text('{"nosuch": 1}')
     code, out, err = convlab("check", *(part.format(file=path, folder=tmp_path) for part in argv))
     assert (code, out) == (2, "")
-    assert_one_line(err, line)
+    assert_one_line(err, line.replace("{file}", str(path)).replace("{folder}", str(tmp_path)))
 
 
 def test_help_names_every_choice(convlab):

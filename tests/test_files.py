@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -134,3 +136,57 @@ def test_plain_is_one_line_of_what_can_be_shown(text: str) -> None:
     assert files.plain(shown) == shown
     assert "".join(shown.split()) == "".join(c for c in text if c.isprintable() and not c.isspace())
     assert files.printable(text).count("\n") == text.count("\n")
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "a", {"a": [1, None, "é\ud800"]})
+    assert json.loads((tmp_path / "a").read_text(encoding="utf-8")) == {"a": [1, None, "é\ud800"]}
+    assert (tmp_path / "a").read_text().endswith("}\n")
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "a", float("nan"))
+    assert os.listdir(tmp_path) == ["a"]
+    assert json.loads((tmp_path / "a").read_text())["a"][0] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "f is not JSON: "),
+        (b"\xff\xfe{", "f is not JSON: "),
+        ("[" * 100_000, "f is nested too deeply"),
+        ("[1]", "f must be a JSON object: it is list"),
+        ("1" * 5000, "f is not JSON: "),
+    ],
+)
+def test_what_is_no_json_object_is_refused(text: str | bytes, message: str) -> None:
+    assert files.json_object('{"a": 1}', "f") == {"a": 1}
+    with pytest.raises(ValueError, match=message):
+        files.json_object(text, "f")
+
+
+def unescaped(name: str) -> str:
+    return re.sub("(?:%[0-9A-F]{2})+", lambda found: bytes.fromhex(found[0].replace("%", "")).decode(errors="surrogatepass"), name)
+
+
+@given(st.text(min_size=1))
+def test_any_text_names_a_file(text: str) -> None:
+    name = files.file_name(text, ".json")
+    assert name.isprintable()
+    assert len(name.encode()) <= 255
+    assert not set(name) & set('/\\:*?"<>|')
+    assert not name.startswith(".")
+    if len(text) <= 12:  # a byte takes three characters at most, and a character four bytes
+        assert unescaped(name.removesuffix(".json")) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 243, "鳥" * 80, "..", ".", "a/b", "a%2Fb", "\x1b[31m", "CON.", "\udcff", "é" * 100 + "a", "é" * 100 + "b"]
+)
+def test_names_are_taken_by_this_file_system(tmp_path: Path, text: str) -> None:
+    files.write(tmp_path / files.file_name(text, ".json"), b"")
+    assert os.listdir(tmp_path) == [files.file_name(text, ".json")]
+
+
+def test_no_two_texts_have_one_name() -> None:
+    texts = ["a/b", "a%2Fb", "a%b", "a", ".a", "%2Ea", "a" * 300, "a" * 301, "é" * 100 + "a", "é" * 100 + "b", "a\x01", "a\x02"]
+    assert len({files.file_name(text) for text in texts}) == len(texts)

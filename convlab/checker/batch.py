@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .grading import to_csv, write, write_json
+from ..files import file_name, write, write_json
+from .grading import to_csv
 from .runner import FileReport, Limits, check_file
 
 
@@ -145,7 +146,7 @@ def row(name: str, report: FileReport) -> dict[str, Any]:
 
 
 def _report_path(kept: Path, name: str) -> Path:
-    return kept / f"{name.replace('%', '%25').replace('/', '%2F')}.json"  # flat, and no two names alike
+    return kept / file_name(name, ".json")
 
 
 def _common_key(settings: Settings) -> bytes:

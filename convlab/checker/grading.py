@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from .report import Report
@@ -150,23 +147,3 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def _cell(value: Any) -> Any:
     """Keep a student's text from being run as a formula where the table is opened: an apostrophe makes it text."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
-def write(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file in one step: whoever reads it, even after a power cut, finds the old text or the new one, whole."""
-    target = Path(path)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with open(draft, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write JSON in one step; what is no JSON number (NaN, infinity) is a bug of the caller."""
-    write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

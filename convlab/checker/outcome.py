@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..files import plain
+
 CallArguments = tuple[Sequence[Any], Mapping[str, Any]]
 """Positional arguments and keywords."""
 
@@ -172,5 +174,5 @@ def soil(size: int) -> None:
 
 def cut(text: str, most: int = 300) -> str:
     """Return a text as one line of printable characters, not longer than `most`."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())  # no escape codes for the terminal
+    line = plain(text)
     return line if len(line) <= most else line[: most - 3] + "..."

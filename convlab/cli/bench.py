@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,7 +72,7 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
     out.print(f"{where.cpu}, {where.cores} cores, BLAS: {where.blas}", style="dim", soft_wrap=True)
     with refusals():
         if arguments.json is not None:
-            files.write(arguments.json, json.dumps(records, indent=2) + "\n")
+            files.write_json(arguments.json, records)
         if arguments.plot is not None:
             files.write(arguments.plot, lambda file: figure.savefig(file, format=arguments.plot.suffix[1:]))
     return 0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from .. import files
 from ..files import plain
 from ..tables import Table
 from ..terminal import show, waiting
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 ONE_FILE, FOLDER = ("json", "gradescope", "points", "visibility", "junit"), ("out", "jobs", "pattern")
 """Which options are for which kind of target."""
+
+
+WEIGHTS = 1_000_000
+"""Bytes that a file of weights may have."""
 
 
 def add(commands: Commands) -> None:
@@ -116,13 +120,13 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
         report = settings.check(path)
     with refusals():
         if arguments.json is not None:
-            grading.write_json(arguments.json, report.to_dict())
+            files.write_json(arguments.json, report.to_dict())
         if arguments.gradescope is not None:
-            grading.write_json(arguments.gradescope, grading.gradescope(report, points, visibility))
+            files.write_json(arguments.gradescope, grading.gradescope(report, points, visibility))
         if arguments.junit is not None:
-            grading.write(arguments.junit, grading.junit([report]))
+            files.write(arguments.junit, grading.junit([report]))
     # What a function says may hold escape codes: they must not reach the terminal.
-    print("\n".join("".join(c if c.isprintable() else " " for c in line) for line in str(report).split("\n")))
+    print(files.printable(str(report)))
     return 0 if report.passed else 1
 
 
@@ -167,11 +171,8 @@ def _weights_refused(weights: Mapping[str, float] | None) -> contextlib.Abstract
 
 def _weights(path: str) -> dict[str, float]:
     """Read what each property counts."""
-    try:
-        weights = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"weights must be JSON: {path}: {error}") from error
-    if not isinstance(weights, dict) or not all(isinstance(w, int | float) and not isinstance(w, bool) for w in weights.values()):
+    weights = files.json_object(files.read(path, WEIGHTS), f"--weights {path}")
+    if not all(isinstance(w, int | float) and not isinstance(w, bool) for w in weights.values()):
         raise ValueError(f"weights must be a JSON object of numbers, by property: {path}")
     return weights
 
