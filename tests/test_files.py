@@ -179,9 +179,10 @@ def test_any_text_names_a_file(text: str) -> None:
         assert unescaped(name.removesuffix(".json")) == text
 
 
-@pytest.mark.parametrize(
-    "text", ["a" * 243, "鳥" * 80, "..", ".", "a/b", "a%2Fb", "\x1b[31m", "CON.", "\udcff", "é" * 100 + "a", "é" * 100 + "b"]
-)
+LONG = ["a" * 243, "鳥" * 80, "é" * 100 + "a", "é" * 100 + "b"]
+
+
+@pytest.mark.parametrize("text", ["..", ".", "a/b", "a%2Fb", "\x1b[31m", "CON.", "\udcff", *LONG])
 def test_names_are_taken_by_this_file_system(tmp_path: Path, text: str) -> None:
     files.write(tmp_path / files.file_name(text, ".json"), b"")
     assert os.listdir(tmp_path) == [files.file_name(text, ".json")]
