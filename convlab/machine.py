@@ -55,10 +55,11 @@ class Burst(NamedTuple):
 @cache
 def _loops() -> tuple[Any, Any]:
     """Compile the two loops: fma(turns, factor, term) -> the sum of all chains, and triad(a, b, c, scalar)."""
-    from numba import config, njit, types
+    from numba import config, types
     from numba.extending import intrinsic
 
     from .kernels import simd
+    from .kernels.cached import njit
 
     settings: Any = config
     if settings.DISABLE_JIT:
@@ -251,8 +252,13 @@ def _brand() -> str:
 
 
 def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    """Return how many threads are of use to this process: the processors it may use, or `NUMBA_NUM_THREADS` if that is fewer.
+
+    Kernels and plans never use more. A container's share of a machine counts as the processors that it is worth.
+    """
+    from .kernels import crew
+
+    return crew.cores()
 
 
 def last_level_cache(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int | None:

@@ -20,7 +20,7 @@ Python is entered once a picture.
 With several threads, each step is divided among them: large pictures by rows (a thread computes the rows its windows need
 beyond its border itself), small ones by channels, so that nothing is computed twice. Whoever is free takes the next part,
 and all wait until a step's parts are done, looking at a counter: to fall asleep and be woken takes longer than a step does. Of a batch,
-each thread takes whole pictures while there are enough, and nobody waits. One call at a time has helpers; a caller that finds
+each thread takes whole pictures while there are enough, and nobody waits. One call at a time has the pool's workers; a caller that finds
 them busy runs alone, on its own core.
 """
 
@@ -39,7 +39,7 @@ from . import machine
 from .cost import sizes
 from .geometry import ConvGeometry, ConvSpec, integer
 from .kernels import simd, tiled
-from .kernels.crew import CREW
+from .kernels.crew import available
 from .layers import Conv, Dense, Layer, Network, Pool, Residual
 from .tables import Table
 
@@ -147,7 +147,7 @@ class Plan:
     batch : int
         Pictures in a call.
     threads : int
-        How many share a call.
+        How many share a call: as many as were asked for, but no more than `machine.cores()`.
     arena_bytes, least : int
         Memory for the values between steps and the steps' scratch; and the least that any layout of them needs.
 
@@ -164,7 +164,7 @@ class Plan:
     def __init__(self, network: Network, params: Mapping[str, np.ndarray], batch: SupportsIndex = 1, threads: SupportsIndex | None = None):
         self.network = network
         self.batch = integer("batch", batch, 0)
-        self.threads = machine.cores() if threads is None else integer("threads", threads, 1)
+        self.threads = min(machine.cores() if threads is None else integer("threads", threads, 1), machine.cores())
         groups = list(_groups(network, params))
         self._notes = [_Note.of(group) for group in groups]
         self._steps, self._weights = _packed(groups, self.threads)
@@ -206,14 +206,14 @@ class Plan:
             raise ValueError(f"x must have the shape that the plan was compiled for, {wanted}: x.shape={array.shape}")
         images = np.ascontiguousarray(array, np.float32).reshape(wanted)
         output = np.empty((self.batch, *self._output), np.float32)
-        with CREW.helpers(self.threads - 1) as helpers:
-            spare = self._spare[helpers is not None]
-            try:
-                job = spare.pop()  # asking first whether there is one would leave room for another thread to take it
-            except IndexError:
-                job = self._job(self._spaces(self.threads if helpers else 1), self.batch)
-            job.run(images, output, helpers)
-            spare.append(job)
+        workers = available(self.threads - 1)
+        spare = self._spare[workers > 0]
+        try:
+            job = spare.pop()  # asking first whether there is one would leave room for another thread to take it
+        except IndexError:
+            job = self._job(self._spaces(self.threads if workers else 1), self.batch)
+        job.run(images, output, workers)
+        spare.append(job)
         return output[0] if single else output
 
     def _spaces(self, threads: int) -> list[tiled.Space]:

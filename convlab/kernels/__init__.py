@@ -39,6 +39,7 @@ import numpy as np
 
 from ..geometry import ConvGeometry, Kind
 from . import im2col, naive
+from .interrupts import uninterrupted
 
 KernelFunction = Callable[[np.ndarray, np.ndarray, ConvGeometry], np.ndarray]
 
@@ -95,7 +96,7 @@ def _later(module: str, name: str) -> KernelFunction:
     """Return a kernel function that imports its module at the first call: Numba takes its time to load."""
 
     def run(x: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-        function: KernelFunction = getattr(import_module(f"{__name__}.{module}"), name)
+        function: KernelFunction = getattr(uninterrupted(import_module)(f"{__name__}.{module}"), name)
         return function(x, w, geometry)
 
     run.__name__ = run.__qualname__ = name

@@ -10,6 +10,8 @@
   covers the signature too: of two processes that compile a function for two dtypes at the same time, one may overwrite the other's code.
 * **A file that the function calls has changed**, by an update or in an editor. Numba looks at the function's own file only, and goes
   on running the old code. Here all files of this folder count.
+
+Ctrl-C waits until a function is compiled: see `interrupts`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from numba.core.ccallback import CFunc
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
+from .interrupts import uninterrupted
+
 NOT_KEPT = (
     "compiled kernels cannot be kept on disk, so every process compiles them anew, which takes seconds:"
     " set NUMBA_CACHE_DIR to a folder that can be written"
@@ -43,8 +47,10 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]
 
     def decorate(function: Callable[..., Any]) -> Any:
         compiled: Any = numba.njit(**options)(function)
-        if cache and compiled is not function:  # as it is with NUMBA_DISABLE_JIT
-            compiled._cache = _cache_of(function)
+        if compiled is not function:  # as it is with NUMBA_DISABLE_JIT
+            compiled.compile, compiled._compile_for_args = map(uninterrupted, (compiled.compile, compiled._compile_for_args))
+            if cache:
+                compiled._cache = _cache_of(function)
         return compiled
 
     return decorate
@@ -57,7 +63,7 @@ def cfunc(signature: Any, *, cache: bool = False) -> Callable[[Callable[..., Any
         compiled: Any = CFunc(function, normalize_signature(signature), locals={}, options={})
         if cache:
             compiled._cache = _cache_of(function)
-        compiled.compile()
+        uninterrupted(compiled.compile)()
         return compiled
 
     return decorate

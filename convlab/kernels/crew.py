@@ -1,194 +1,329 @@
-"""The process's helper threads, which compiled kernels and plans share.
+"""The pool: worker threads that help compiled kernels and plans.
 
-Starting a thread takes longer than waking one that waits, and waking one longer than finding one awake. So the threads are kept,
-and one that has just helped *watches* for a while, in compiled code and without Python's lock, whether it is called again; only
-then it goes to sleep.
+Starting a thread takes longer than waking one that waits, and waking one longer than finding one awake. So workers are kept, and one
+that has just helped *watches* for a while, in compiled code and without Python's lock, for the next call; only then it goes to sleep.
 
-Each helper has a *slot*, a line of memory with its state and the job it is called to. All changes of state are atomic::
+A *call* is a job that the caller works on and at which workers may join it. It stands in the pool's own line of memory, and each
+worker has a *slot*, a line with its state. All changes of state are atomic::
 
-    ASLEEP    -> CALLED    the caller, who also wakes a thread to serve the slot
-    WATCHING  -> CALLED    the caller
-    CALLED    -> WORKING   the helper
-    WORKING   -> WATCHING  the helper, when the job is done
-    CALLED    -> WATCHING  the caller, when the job is done without this helper: one that has not begun is not waited for
-    WATCHING  -> ASLEEP    the helper, out of patience; or whoever wants its thread for something else
+    ABSENT    -> ASLEEP    the worker, as its thread begins
+    ASLEEP    -> WATCHING  the worker, when it was woken
+    WATCHING  -> WORKING   the worker, at the sight of a call; it begins only if the call is open still
+    WORKING   -> WATCHING  the worker, when it has done what there was to do
+    WATCHING  -> ASLEEP    the worker, out of patience; or whoever wants its thread for a function of Python
 
-One call at a time has the helpers; whoever finds them lent does the whole work on its own thread: two pools that both wanted all cores
-would only get in each other's way. A forked child begins without threads.
+The caller opens the call, does its part, closes the call and then waits for the slots that say WORKING. A worker says so first and looks
+second whether the call is open, the caller closes first and looks second who works: so one of them always sees the other,
+and a worker that comes late is never waited for.
+
+**Nothing comes between.** Ctrl-C can strike between any two instructions of Python. Taking the pool, working, waiting and giving it
+back are therefore one compiled function (`_together`), and what Python does before it, waking, may be broken off anywhere:
+a worker that is woken for nothing goes back to sleep. There is no lock that an interrupt, a fork or a signal handler could
+leave locked. A forked child has a pool of its own.
+
+One call at a time has the workers; whoever finds them taken does the whole work on its own thread: calls that all wanted every
+core would only get in each other's way.
 """
 
 from __future__ import annotations
 
+import _thread
+import atexit
+import math
 import os
-import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-from numba import config
+from numba import config, types
 
 from . import simd
 from .cached import njit
 
-WORKING, CALLED, WATCHING, ASLEEP = range(4)
-"""States of a slot, in an order that lets the caller wait until a slot is at least WATCHING."""
+LINE = 128
+"""Bytes of a slot: two lines of a cache, which processors like to fetch in pairs."""
 
-SLOT = 16
-"""Numbers in a slot: two lines of a cache, which processors like to fetch in pairs."""
+OWNER, CALL, NUMBER, WORK, JOB = range(0, 40, 8)
+"""The pool's own line: whether a call has it; the call that is open; how many there were; its function and job."""
 
-STATE, WORK, JOB = range(3)
-"""What they are: the state, the address of the function to call, and that of the job it is given."""
+STATE, SEEN = range(0, 16, 8)
+"""A worker's slot: its state, and the last call it saw."""
 
-PATIENCE = 40_000 if simd.JIT else 1
-"""How often a helper looks for its next call before it sleeps."""
+ABSENT, ASLEEP, WATCHING, WORKING = range(4)
+
+MOST = 1024
+"""More slots than a pool has: a call is its number * MOST + the workers it may have."""
+
+PATIENCE = 40_000
+"""How often a worker looks for its next call before it sleeps."""
 
 
-def most() -> int:
-    """Return how many threads a kernel may use: as many as Numba would, by default one a core (`NUMBA_NUM_THREADS` says fewer)."""
-    number: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set as Numba loads
-    return number
+def cores() -> int:
+    """Return how many threads are of use here: as many as this process has processors, or `NUMBA_NUM_THREADS` if that says fewer.
+
+    Processors are those it may run on and, in a container with a share of a machine, as many as the share is worth.
+    """
+    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    told: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set as Numba loads: by default one a processor
+    return math.ceil(min(allowed, told, quota(), MOST))
 
 
-@njit(cache=True, nogil=True)
-def _serve(slot, thread):
-    """Do the jobs that a slot is called to, until none has come for a while."""
-    looks = 0
-    while True:
-        state = simd.look(slot)
-        if state == CALLED:
-            if simd.swap_if(slot, CALLED, WORKING) == CALLED:
-                simd.call(simd.get(slot + 8 * WORK), simd.get(slot + 8 * JOB), thread)
-                simd.swap_if(slot, WORKING, WATCHING)
-                looks = 0
-        elif state != WATCHING:  # sent to sleep, or served by another thread
-            return
-        elif looks == PATIENCE:
-            simd.swap_if(slot, WATCHING, ASLEEP)
+_quota: list[float] = []
+
+
+def quota() -> float:
+    """Return how many processors a container lets this process use, infinity where none sets a limit; read once."""
+    if not _quota:
+        _quota.append(read_quota() if sys.platform == "linux" else math.inf)
+    return _quota[0]
+
+
+def read_quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """Return the least share that a control group of this process, or one that it is part of, sets.
+
+    Parameters
+    ----------
+    groups : Path
+        Where Linux shows control groups, of version 1 or 2.
+    own : Path
+        The file that names this process's groups.
+    """
+    try:
+        names = [line.split(":", 2)[1:] for line in own.read_text().splitlines()]
+    except OSError:
+        return math.inf
+    shares = [math.inf]
+    for controllers, path in names:
+        base = groups if not controllers else groups / controllers
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        inner = base / path.lstrip("/")
+        for folder in {base, inner, *(parent for parent in inner.parents if base in parent.parents)}:
+            shares.append(_share(folder))
+    return min(shares)
+
+
+def _share(folder: Path) -> float:
+    """Return the share that one control group sets: time it may run in each period."""
+    try:
+        if (folder / "cpu.max").exists():
+            limit, period = (folder / "cpu.max").read_text().split()
         else:
-            looks += 1
-            simd.pause()
+            limit, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return math.inf if limit == "max" or int(limit) <= 0 else int(limit) / int(period)
+    except (OSError, ValueError):  # there is none, or it is written in a way that we do not know
+        return math.inf
 
 
 @njit(cache=True, nogil=True)
 def _change(slot, before, after):
     """Change a slot's state if it is `before`, and return whether it was."""
-    return simd.swap_if(slot, before, after) == before
+    return simd.swap_if(slot + STATE, before, after) == before
 
 
 @njit(cache=True, nogil=True)
-def _gather(slot):
-    """Wait for a helper that has begun, call off one that has not, and return the slot's state."""
-    if simd.swap_if(slot, CALLED, WATCHING) != CALLED:
-        simd.wait(slot, WATCHING)
-    return simd.look(slot)
+def _serve(pool, worker):
+    """Watch for calls and join them, until none has come for a while or the thread is wanted elsewhere."""
+    slot = pool + LINE * worker
+    if not _change(slot, ASLEEP, WATCHING):
+        return
+    looks = 0
+    while looks < PATIENCE:
+        call = simd.look(pool + CALL)
+        if call % MOST >= worker and call != simd.get(slot + SEEN):
+            if not _change(slot, WATCHING, WORKING):
+                return
+            simd.put(slot + SEEN, call)
+            if simd.swap_if(pool + CALL, call, call) == call:  # open still: from here on the caller waits
+                simd.call(simd.get(pool + WORK), simd.get(pool + JOB), worker)
+                looks = 0
+            _change(slot, WORKING, WATCHING)
+        elif simd.look(slot + STATE) != WATCHING:
+            return
+        else:
+            looks += 1
+            simd.pause()
+    _change(slot, WATCHING, ASLEEP)
 
 
-class Helpers:
-    """Threads that help one call at a time.
-
-    Attributes
-    ----------
-    count : int
-    """
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._pool = ThreadPoolExecutor(count, "convlab")
-        self._memory = simd.empty(8 * SLOT * count)
-        self._slots = self._memory.view(np.int64).reshape(count, SLOT)
-        self._slots[:, STATE] = ASLEEP
-        self._places = [self._slots[i : i + 1].ctypes.data for i in range(count)]
-        self._serving: list[Future[None] | None] = [None] * count
-
-    def submit(self, function: Any, *arguments: Any) -> Future[Any]:
-        """Have a helper call a function of Python."""
-        for place in self._places:
-            _change(place, WATCHING, ASLEEP)
-        return self._submit(function, *arguments) or _done(function, *arguments)
-
-    def _submit(self, function: Any, *arguments: Any) -> Future[Any] | None:
-        """Wake a thread for a function, or return None where Python ends and its pools take no more work."""
-        try:
-            return self._pool.submit(function, *arguments)
-        except RuntimeError as error:
-            if "cannot schedule new futures after" not in str(error):
-                raise
-            return None
-
-    def call(self, work: int, job: int, count: int) -> None:
-        """Have `count` helpers call the compiled function at address `work`, with `job` and their numbers, 1 and up."""
-        for i, place in enumerate(self._places[:count]):
-            self._slots[i, WORK], self._slots[i, JOB] = work, job
-            if not _change(place, WATCHING, CALLED):
-                self._slots[i, STATE] = CALLED  # it was asleep, so nobody else changes it
-                self._serving[i] = serving = self._submit(self._serve, i)
-                if serving is None:
-                    self._slots[i, STATE] = ASLEEP  # the caller does it all
-
-    def _serve(self, i: int) -> None:
-        try:
-            _serve(self._places[i], i + 1)
-        except BaseException:
-            self._slots[i, STATE] = ASLEEP
-            raise
-
-    def gather(self) -> None:
-        """Wait for the helpers that have begun, and call off those that have not."""
-        for place, serving in zip(self._places, self._serving, strict=True):
-            if _gather(place) == ASLEEP and serving is not None:
-                serving.result()  # raises here what was raised there
-
-    def shutdown(self) -> None:
-        """Let the threads end."""
-        self._pool.shutdown()
+@njit(cache=True, nogil=True)
+def _together(pool, work, job, workers):
+    """Do the caller's part of a job, while up to `workers` workers do theirs, and return the job's first number."""
+    simd.put(job, 0)
+    if workers == 0 or simd.swap_if(pool + OWNER, 0, 1) != 0:
+        simd.call(work, job, 0)
+        return simd.get(job)
+    number = simd.get(pool + NUMBER) + 1
+    call = number * MOST + workers
+    simd.put(pool + NUMBER, number)
+    simd.put(pool + WORK, work)
+    simd.put(pool + JOB, job)
+    simd.swap_if(pool + CALL, 0, call)
+    simd.call(work, job, 0)
+    simd.swap_if(pool + CALL, call, 0)
+    for worker in range(1, workers + 1):
+        looks = 0
+        while simd.swap_if(pool + LINE * worker + STATE, WORKING, WORKING) == WORKING:
+            looks += 1
+            if looks <= simd.PATIENCE:
+                simd.pause()
+            else:
+                simd.nap()  # it may have no core
+    simd.swap_if(pool + OWNER, 1, 0)
+    return simd.get(job)
 
 
-def _done(function: Any, *arguments: Any) -> Future[Any]:
-    """Call a function here and now, and return the outcome as a helper would."""
-    future: Future[Any] = Future()
-    try:
-        future.set_result(function(*arguments))
-    except BaseException as error:
-        future.set_exception(error)
-    return future
-
-
-class Crew:
-    """Helper threads, lent to one call at a time.
-
-    Examples
-    --------
-    >>> with CREW.helpers(1) as helpers:
-    ...     helpers.submit(sum, [1, 2]).result()
-    3
-    """
+class Pool:
+    """The workers of a process. Threads start when they are first wanted, and stay."""
 
     def __init__(self) -> None:
-        self.reset()
+        memory = np.zeros(LINE * (MOST + 1), np.uint8)
+        start = -memory.ctypes.data % LINE
+        self._words = memory[start : start + LINE * MOST].view(np.int64).reshape(MOST, LINE // 8)
+        self.address = self._words.ctypes.data
+        self._alarms = [_thread.allocate_lock() for _ in range(MOST)]
+        for alarm in self._alarms:
+            alarm.acquire()  # a worker sleeps until it can
+        self._functions: deque[Callable[[], None]] = deque()
 
-    def reset(self) -> None:
-        """Begin anew, without threads."""
-        self._busy = threading.Lock()
-        self._helpers: Helpers | None = None
+    def states(self) -> list[int]:
+        """Return the states of workers 1, 2 and so on, as far as there have been any."""
+        states = self._words[1:, STATE // 8].tolist()
+        return states[: max((i + 1 for i, state in enumerate(states) if state != ABSENT), default=0)]
 
-    @contextmanager
-    def helpers(self, count: int) -> Iterator[Helpers | None]:
-        """Lend at least `count` helpers, or None if none are wanted or they are busy."""
-        if count < 1 or not self._busy.acquire(blocking=False):
-            yield None
-            return
+    def busy(self) -> bool:
+        """Return whether a call has the workers."""
+        return bool(self._words[0, OWNER // 8])
+
+    def wake(self, workers: int) -> None:
+        """See that workers 1, 2, ... are awake soon."""
+        for worker, state in enumerate(self._words[1 : workers + 1, STATE // 8].tolist(), 1):
+            if state == ABSENT:
+                self._start(worker)
+            elif state == ASLEEP:
+                self._ring(worker)
+
+    def send(self, function: Callable[[], None], workers: int) -> None:
+        """Have workers call a function of Python as soon as they can."""
+        for worker in range(1, workers + 1):
+            self._functions.append(function)
+            _change(self.address + LINE * worker, WATCHING, ASLEEP)
+        self.wake(workers)
+
+    def rest(self) -> None:
+        """Send to sleep who watches: the process ends, and its machine code goes."""
+        for worker in range(1, len(self.states()) + 1):
+            _change(self.address + LINE * worker, WATCHING, ASLEEP)
+
+    def _start(self, worker: int) -> None:
+        for compiled, arguments in (
+            (_change, 3),
+            (_serve, 2),
+        ):  # not by the thread: a fork while it compiles would leave a child that cannot
+            compiled.compile((types.int64,) * arguments)
         try:
-            if self._helpers is None or self._helpers.count < count:
-                if self._helpers is not None:
-                    self._helpers.shutdown()
-                self._helpers = Helpers(count)
-            yield self._helpers
-        finally:
-            self._busy.release()
+            _thread.start_new_thread(self._live, (worker,))
+        except RuntimeError:
+            return  # the system gives no more threads, or Python ends: the caller works without
+
+    def _ring(self, worker: int) -> None:
+        try:
+            self._alarms[worker].release()
+        except RuntimeError:
+            return  # it rings already
+
+    def _live(self, worker: int) -> None:
+        """Be a worker: a thread's whole life."""
+        if not _change(self.address + LINE * worker, ABSENT, ASLEEP):
+            return  # two callers have started it at once
+        while True:
+            for function in _taken(self._functions):
+                function()
+            _serve(self.address, worker)
+            self._alarms[worker].acquire()
 
 
-CREW = Crew()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=CREW.reset)  # threads do not live on in a child, and its lock may have been held
+def _taken(items: deque[Any]) -> Iterator[Any]:
+    """Take items until there are none; others may do so at the same time."""
+    while True:
+        try:
+            item = items.popleft()
+        except IndexError:
+            return
+        yield item
+
+
+_pools: dict[int, Pool] = {}
+
+
+def pool() -> Pool:
+    """Return this process's pool."""
+    process = os.getpid()
+    return _pools.get(process) or _pools.setdefault(process, Pool())
+
+
+@atexit.register
+def _rest() -> None:
+    if os.getpid() in _pools:
+        pool().rest()
+
+
+def available(workers: int) -> int:
+    """Return how many of so many workers a call would get now: none where another call has them, and none without a core of its own."""
+    return 0 if workers < 1 or pool().busy() else min(workers, cores() - 1)
+
+
+def together(work: int, job: int, workers: int = 0) -> None:
+    """Run a compiled function of jobs as thread 0, while workers 1, 2, ... may call it too, with the same job and their numbers.
+
+    Whether they come, and when, is not certain: the function must do what no other thread has begun. All have left it when this returns.
+
+    Parameters
+    ----------
+    work : int
+        From `simd.function_of_jobs`.
+    job : int
+        The job's address. Its first number is for what fails.
+    workers : int
+        How many may join.
+
+    What one of the threads raises is raised here.
+    """
+    mine = pool()
+    if simd.JIT:  # else Python would run one thread at a time anyway
+        mine.wake(workers)
+    failure = _together(mine.address, work, job, workers)
+    if failure:
+        simd.raise_failure(failure)
+
+
+def share(function: Callable[..., object], parts: Sequence[tuple[Any, ...]]) -> None:
+    """Call a function once for each tuple of arguments, by as many threads as there are tuples, and raise what one of the calls raised."""
+    left, outcomes = deque(parts), SimpleQueue[BaseException | None]()
+
+    def work() -> None:
+        for part in _taken(left):
+            try:
+                function(*part)
+            except BaseException as error:
+                outcomes.put(error)
+            else:
+                outcomes.put(None)
+
+    if simd.JIT and len(parts) > 1:
+        pool().send(work, len(parts) - 1)
+    try:
+        others = len(parts)
+        for part in _taken(left):
+            function(*part)
+            others -= 1
+        for _ in range(others):
+            error = outcomes.get()
+            if error is not None:
+                raise error
+    finally:
+        left.clear()  # after an interrupt nobody begins another part

@@ -33,7 +33,7 @@ import numpy as np
 
 from ..geometry import ConvGeometry
 from .cached import njit
-from .crew import CREW, most
+from .crew import available, cores, share
 
 compiled = njit(cache=True, nogil=True, fastmath={"contract"})
 
@@ -130,16 +130,9 @@ def _run(loops: Callable[..., None], x: np.ndarray, w: np.ndarray, geometry: Con
     y = np.zeros((len(x), *geometry.out_shape), x.dtype)
     rows = len(x) * geometry.out_height
     arguments = (x, w, y, *options, *_steps(geometry))
-    threads = min(most(), rows) if len(x) * geometry.positions * w.size >= WORTH_A_THREAD else 1
-    with CREW.helpers(threads - 1) as helpers:
-        if helpers is None:
-            loops(0, rows, *arguments)
-            return y
-        first, *others = pairwise(rows * i // threads for i in range(threads + 1))
-        shared = [helpers.submit(loops, *part, *arguments) for part in others]
-        loops(*first, *arguments)  # this thread takes its share too
-        for part in shared:
-            part.result()  # raises here what was raised there
+    wanted = min(cores(), rows) if len(x) * geometry.positions * w.size >= WORTH_A_THREAD else 1
+    threads = available(wanted - 1) + 1
+    share(loops, [(*part, *arguments) for part in pairwise(rows * i // threads for i in range(threads + 1))])
     return y
 
 

@@ -45,7 +45,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import threading
 import time
 from functools import cache, partial
 from typing import Any
@@ -713,17 +712,15 @@ def assembly(size: int) -> str:
 
 
 def _plain_add(place):
-    with _ADDING:
-        before = _plain_get(place)
-        _plain_put(place, before + 1)
+    before = _plain_get(place)  # no other thread works on the job: see `crew.together`
+    _plain_put(place, before + 1)
     return before
 
 
 def _plain_swap_if(place, before, after):
-    with _ADDING:
-        found = _plain_get(place)
-        if found == before:
-            _plain_put(place, after)
+    found = _plain_get(place)
+    if found == before:
+        _plain_put(place, after)
     return found
 
 
@@ -747,7 +744,6 @@ def _plain_depthwise(_, *args):
     _depthwise_body(*args)
 
 
-_ADDING = threading.Lock()
 _PLAIN: list[Any] = []
 _FAILURES: dict[int, BaseException] = {}
 _settings: Any = config

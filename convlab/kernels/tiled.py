@@ -45,7 +45,7 @@ from numba.extending import register_jitable
 from ..geometry import ConvGeometry
 from . import simd
 from .cached import njit
-from .crew import CREW, Helpers, most
+from .crew import available, cores, together
 
 NOTHING, DEPTHWISE, DENSE = range(3)
 """What a step's window does: there is none; each channel apart; a sum over channels."""
@@ -334,12 +334,6 @@ def _work(job, thread):
         _run(f, j[STEPS], j[STEP_COUNT], source, target, thread, j[THREADS], counters, job)
 
 
-@njit(cache=True, nogil=True)
-def _begin(work, job):
-    """Do the caller's part of a job."""
-    simd.call(work, job, 0)
-
-
 class Space:
     """A thread's own memory for a run: its arena and its tables of addresses."""
 
@@ -377,23 +371,14 @@ class Job:
         self._row = np.array([*sizes, *run, size, weights.ctypes.data, *simd.functions(size), *own])
         self._work, self._address = simd.function_of_jobs(_work), self._row.ctypes.data
 
-    def run(self, x: np.ndarray, y: np.ndarray, helpers: Helpers | None = None) -> None:
-        """Run the steps on pictures x into y, both contiguous, with the crew's helpers if there are spaces for them.
+    def run(self, x: np.ndarray, y: np.ndarray, workers: int = 0) -> None:
+        """Run the steps on pictures x into y, both contiguous, with up to so many of the pool's workers.
 
         What a thread raises is raised here.
         """
-        self._row[SOURCE_PICTURE], self._row[TARGET_PICTURE], self._row[[NEXT, FAILURE]] = x.ctypes.data, y.ctypes.data, 0
-        if helpers is None:
-            _begin(self._work, self._address)
-        else:
-            self._counters[:] = 0
-            try:
-                helpers.call(self._work, self._address, self._threads - 1)
-                _begin(self._work, self._address)
-            finally:  # also when it was interrupted: helpers must not work on memory that is gone
-                helpers.gather()
-        if self._row[FAILURE]:
-            simd.raise_failure(int(self._row[FAILURE]))
+        self._row[SOURCE_PICTURE], self._row[TARGET_PICTURE], self._row[NEXT] = x.ctypes.data, y.ctypes.data, 0
+        self._counters[:] = 0
+        together(self._work, self._address, min(workers, self._threads - 1))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -651,15 +636,15 @@ def _alone(x: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
     """Run one convolution as a plan of one step, on all cores where that is worth it."""
     size = x.itemsize
     y = np.empty((len(x), *geometry.out_shape), x.dtype)  # first: a size beyond reason fails here, as on the other rungs
-    threads = most() if geometry.positions * w.size >= WORTH_A_THREAD else 1
+    threads = cores() if geometry.positions * w.size >= WORTH_A_THREAD else 1
     s = describe(fuse([geometry]), size, threads)
     weights, bounds = pack_window(w, geometry.spec.groups, int(s[WINDOW])), np.array([-np.inf, np.inf] * 3, x.dtype)
     s[LIMITS] = bounds.ctypes.data - weights.ctypes.data  # in another array: a copy of the weights into one would take longer
     s[SOURCE] = s[TARGET] = OUTSIDE
     arena, s[RING] = int(s[RING]), 0
-    with CREW.helpers(threads - 1) as helpers:
-        spaces = [Space(arena, tables(s)) for _ in range(threads + 1 if helpers else 1)]
-        Job(s[None], weights, spaces, size, len(x), math.prod(geometry.in_shape), math.prod(geometry.out_shape)).run(x, y, helpers)
+    workers = available(threads - 1)
+    spaces = [Space(arena, tables(s)) for _ in range(threads + 1 if workers else 1)]
+    Job(s[None], weights, spaces, size, len(x), math.prod(geometry.in_shape), math.prod(geometry.out_shape)).run(x, y, workers)
     return y
 
 
