@@ -72,3 +72,13 @@ def guarded():
     yield guard
     for one in made:
         one.free()
+
+
+@pytest.fixture(scope="module")
+def many_cores():
+    """Let plans have up to 8 threads, whatever this machine has: what they divide their work into must be right everywhere."""
+    from convlab.kernels import crew
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(crew, "cores", lambda: 8)
+        yield

@@ -180,9 +180,14 @@ def _fail(job, thread):
 def test_what_compiled_work_raises_is_raised_by_the_call(pool, workers, fails):
     work = simd.function_of_jobs(_fail)
     mine = np.array([0, workers if simd.JIT else 0, 0, 0, fails == 0, fails == 1])
+
+    def often():
+        for _ in range(20):  # a worker that falls asleep as it is called comes to the next call
+            crew.together(work, mine.ctypes.data, workers)
+
     if workers >= fails:
         with pytest.raises(ArithmeticError, match="as the job says"):
-            crew.together(work, mine.ctypes.data, workers)
+            often()
     mine[4:] = 0
     crew.together(work, mine.ctypes.data, workers)  # the next call knows nothing of it
 

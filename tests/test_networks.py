@@ -17,6 +17,8 @@ from convlab.kernels import simd, tiled
 from convlab.layers import Conv, Network, Residual
 from convlab.plan import SIZE
 
+pytestmark = pytest.mark.usefixtures("many_cores")
+
 LANES = simd.VECTOR // SIZE
 
 NETWORKS = int(os.environ.get("CONVLAB_NETWORKS", (2000 if os.environ.get("CI") else 120) if simd.JIT else 6))

@@ -23,19 +23,13 @@ from convlab.kernels import crew, simd, tiled
 from convlab.layers import Conv, Dense, Network, Pool, Residual
 from convlab.plan import Plan
 
+pytestmark = pytest.mark.usefixtures("many_cores")
+
 SMALL = cl.mobilenet_v1(alpha=0.25, resolution=32, classes=7)
 
 
 def pictures(network, batch, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (batch, *network.input)).astype(np.float32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def many_cores():
-    """Plans for more threads than there are cores here are right, too."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(crew, "cores", lambda: 8)
-        yield
 
 
 def agree(model, batch=1, threads=1, seed=0):
