@@ -20,8 +20,8 @@ from . import images
 from .geometry import integer
 from .layers import number
 
-Fit = Literal["square", "shorter", "stretch"]
-FITS: tuple[Fit, ...] = ("square", "shorter", "stretch")
+Fit = Literal["square", "shorter", "stretch", "crop"]
+FITS: tuple[Fit, ...] = ("square", "shorter", "stretch", "crop")
 
 
 @dataclass(frozen=True, init=False)
@@ -32,9 +32,9 @@ class Preprocessing:
     ----------
     size : (int, int)
         Height and width of the input in pixels.
-    fit : "square", "shorter" or "stretch"
+    fit : "square", "shorter", "stretch" or "crop"
         "square": the largest part of this shape from the middle, scaled. "shorter": the whole scaled so that its shorter
-        side becomes `shorter`, then `size` cut from the middle, zeros beyond its edge. "stretch": the whole scaled to `size`.
+        side becomes `shorter`, then `size` cut from the middle, zeros beyond its edge. "stretch": the whole scaled to `size`. "crop": `size` cut, nothing scaled.
     shorter : int, optional
         For "shorter"; the size's shorter side if left out.
     resample : str
@@ -130,6 +130,8 @@ class Preprocessing:
                 return self._scaled(images.middle(pixels, *_largest(pixels.shape[:2], self.size)), height, width)
             case "stretch":
                 return self._scaled(pixels, height, width)
+            case "crop":
+                return images.middle(pixels, height, width, even=self.middle == "even")
             case "shorter":
                 side, (rows, columns) = self.shorter or min(self.size), pixels.shape[:2]
                 # Rounded down, as Transformers and torchvision do.

@@ -64,7 +64,7 @@ def test_stretched_whole() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 400), (300, 2), (32, 32), (33, 31)])
-@pytest.mark.parametrize("fit", ["square", "shorter", "stretch"])
+@pytest.mark.parametrize("fit", ["square", "shorter", "stretch", "crop"])
 def test_any_shape_gives_the_size(shape: tuple[int, int], fit: str) -> None:
     assert cl.Preprocessing((24, 40), fit=fit)(np.ones((*shape, 3), np.uint8)).shape == (24, 40, 3)
 
@@ -83,7 +83,7 @@ def test_it_travels_with_the_model(tmp_path: Path) -> None:
     [
         ({"size": (0, 3)}, "size height must be at least 1"),
         ({"size": 3}, "size must be a pair"),
-        ({"fit": "fill"}, "fit must be one of square, shorter, stretch: fit='fill'"),
+        ({"fit": "fill"}, "fit must be one of square, shorter, stretch, crop: fit='fill'"),
         ({"resample": "cubic"}, "resample must be one of bilinear, bicubic, "),
         ({"mean": (1, 2)}, "mean must be a number or three"),
         ({"mean": float("nan")}, "mean must be finite"),

@@ -1,0 +1,55 @@
+"""What the tests of foreign formats share: random weights that keep activations steady, and how far outputs may differ."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import numpy as np
+import pytest
+
+TOLERANCE = 1e-4
+"""Of the largest logit: two sums in float32 in orders of their own differ by some 1e-6 a layer. A misread statistic, a wrong border or a missing
+shortcut changes logits by their own size."""
+
+
+def randomise(module) -> None:
+    """Give a torch module weights that keep activations at a steady size, and batch-norm statistics unlike the neutral ones."""
+    import torch
+
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if name.endswith("running_var") or (name.endswith("weight") and tensor.ndim == 1):
+                tensor.uniform_(0.5, 1.5)
+            elif name.endswith("weight"):
+                tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5)
+            elif tensor.is_floating_point():
+                tensor.normal_(0, 0.1)
+
+
+def pictures(height: int, width: int | None = None, count: int = 2) -> np.ndarray:
+    """Return pictures as networks take them, (count, height, width, 3) from -1 to 1."""
+    return np.random.default_rng(1).uniform(-1, 1, (count, height, width or height, 3)).astype(np.float32)
+
+
+def logits(module, x: np.ndarray) -> np.ndarray:
+    """Return what a torch module makes of pictures (N, H, W, 3)."""
+    import torch
+
+    with torch.no_grad():
+        return module.eval()(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).numpy()
+
+
+def assert_same(ours: np.ndarray, theirs: np.ndarray, tolerance: float = TOLERANCE) -> None:
+    """Compare outputs, relative to the largest."""
+    assert ours.shape == theirs.shape
+    difference = np.abs(ours - theirs).max() / np.abs(theirs).max()
+    print(f"largest difference {np.abs(ours - theirs).max():.3g}, of the largest output {difference:.3g}")
+    assert difference < tolerance
+
+
+def torchvision():
+    """Return torchvision; without its compiled part (as where its wheel was built for another torch) models and transforms work all the same."""
+    torch = pytest.importorskip("torch", reason="torch is an oracle, not a dependency")
+    with mock.patch.object(torch.library, "register_fake", lambda name: lambda fn: fn):
+        return pytest.importorskip("torchvision", reason="torchvision is an oracle, not a dependency")
