@@ -34,7 +34,8 @@ class Preprocessing:
         Height and width of the input in pixels.
     fit : "square", "shorter", "stretch" or "crop"
         "square": the largest part of this shape from the middle, scaled. "shorter": the whole scaled so that its shorter
-        side becomes `shorter`, then `size` cut from the middle, zeros beyond its edge. "stretch": the whole scaled to `size`. "crop": `size` cut, nothing scaled.
+        side becomes `shorter`, then `size` cut from the middle, zeros beyond its edge. "stretch": the whole scaled to `size`.
+        "crop": `size` cut from the middle, nothing scaled.
     shorter : int, optional
         For "shorter"; the size's shorter side if left out.
     resample : str

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 TOLERANCE = 1e-4
-"""Of the largest logit: two sums in float32 in orders of their own differ by some 1e-6 a layer. A misread statistic, a wrong border or a missing
-shortcut changes logits by their own size."""
+"""Of the largest logit: two sums in float32 in orders of their own differ by some 1e-6 a layer. A misread statistic, a wrong
+border or a missing shortcut changes logits by their own size."""
 
 
 def randomise(module) -> None:
@@ -49,7 +49,7 @@ def assert_same(ours: np.ndarray, theirs: np.ndarray, tolerance: float = TOLERAN
 
 
 def torchvision():
-    """Return torchvision; without its compiled part (as where its wheel was built for another torch) models and transforms work all the same."""
+    """Return torchvision; where its compiled part was built for another torch, models and transforms work all the same."""
     torch = pytest.importorskip("torch", reason="torch is an oracle, not a dependency")
-    with mock.patch.object(torch.library, "register_fake", lambda name: lambda fn: fn):
+    with mock.patch.object(torch.library, "register_fake", return_value=lambda fn: fn):
         return pytest.importorskip("torchvision", reason="torchvision is an oracle, not a dependency")

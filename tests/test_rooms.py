@@ -155,5 +155,5 @@ def test_imports_are_seen() -> None:
     assert {"images.py", "ops.py", "conv.py", "cost.py", "layers.py", "tables.py"} <= inside
     assert outside == {"numpy"}
     assert imports("kernels/__init__.py")[0] == {"geometry.py", "kernels/im2col.py", "kernels/interrupts.py", "kernels/naive.py"}
-    assert imports("zoo/__init__.py")[0] == {"weights.py", "forward.py"}
+    assert imports("zoo/__init__.py")[0] == {"weights/__init__.py", "forward.py"}
     assert "pillow" in imports("images.py")[1]

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..forward import Model
 from ..preprocessing import Preprocessing
-from .checks import checked_numbers, checked_size, named
+from .checks import check_numbers, check_size, named
 from .recognise import titled
 from .tensors import (
     TIMM_V1,
@@ -60,12 +60,15 @@ def model(tensors: Tensors) -> Model:
     tensors = stripped(tensors)
     scheme = scheme_of(tensors, (TORCHVISION_V2, TIMM_V1, TIMM_V2, TRANSFORMERS_V1, TRANSFORMERS_V2))
     if scheme in (TRANSFORMERS_V1, TRANSFORMERS_V2):
-        raise ValueError("Transformers' weights need the config.json that was saved with them, in one directory")
+        raise FileNotFoundError("a model saved by Transformers has config.json in its directory, which says what the tensors do not")
     scheme = headed(tensors, scheme)
     described = scheme.describe(tensors)
     layers = described.layers(classes_of(tensors, scheme), 1, EPS)
-    network = checked_size(titled(layers, SIDE, SIDE))
-    return Model(network, checked_numbers(network, read(tensors, scheme, network, described.names)), preprocessing=torchvision(SIDE, SIDE))
+    network = titled(layers, SIDE, SIDE)
+    check_size(network)
+    params = read(tensors, scheme, network, described.names)
+    check_numbers(network, params)
+    return Model(network, params, preprocessing=torchvision(SIDE, SIDE))
 
 
 def read_file(path: Path) -> Tensors:

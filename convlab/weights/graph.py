@@ -1,9 +1,9 @@
 """From a graph of operations to a network: what ONNX, TFLite and Keras hold is put together and recognised.
 
 These formats do not name layers as convlab does; they hold operations that read and write named values. A `Builder` is told one
-operation after another, in running order, and puts together what belongs together: zeros around a picture and the convolution behind them, a
-convolution with its scale, shift and activation, a sum and the layers it goes round. In the end the chain must be a MobileNet's; what
-is not is said by the file's own name.
+operation after another, in running order, and puts together what belongs together: zeros around a picture and the convolution
+behind them, a convolution with its scale, shift and activation, a sum and the layers it goes round. In the end the
+chain must be a MobileNet's; what is not is said by the file's own name.
 """
 
 from __future__ import annotations
@@ -58,9 +58,19 @@ class Builder:
         self.scale = np.ones(3)
 
     def conv(
-        self, name: str, x: str, y: str, weight: np.ndarray, stride: Any, padding: Any, bias: np.ndarray | None = None, *, groups: int = 1, dilation: Any = 1
+        self,
+        name: str,
+        x: str,
+        y: str,
+        weight: np.ndarray,
+        stride: Any,
+        padding: Any,
+        bias: np.ndarray | None = None,
+        *,
+        groups: int = 1,
+        dilation: Any = 1,
     ) -> None:
-        """A convolution; weight (KH, KW, C / groups, O). One pixel of pooled features by a 1x1 filter is a dense layer."""
+        """Take a convolution; weight (KH, KW, C / groups, O). A 1x1 filter on pooled features is a dense layer."""
         if self._pooled(x):
             if weight.shape[:2] != (1, 1) or groups != 1:
                 raise ValueError(f"behind the pooling there may be dense layers: {name} is a convolution of {weight.shape[:2]}")
@@ -80,7 +90,7 @@ class Builder:
         self._append(piece, x, y)
 
     def batch_norm(self, name: str, x: str, y: str, gamma: Any, beta: Any, mean: Any, variance: Any, eps: float) -> None:
-        """Batch norm behind a convolution without a bias of its own; with one, the mean takes it."""
+        """Take batch norm behind a convolution without a bias of its own; with one, the mean takes it."""
         piece = self._open(name, x, y, "batch norm")
         bias = piece.arrays.pop("bias")
         channels = len(bias)
@@ -103,7 +113,7 @@ class Builder:
         piece.arrays["bias"] = float32(piece.arrays["bias"] * scale + shift)
 
     def activation(self, name: str, x: str, y: str, kind: str) -> None:
-        """An activation behind a convolution or a dense layer."""
+        """Take an activation behind a convolution or a dense layer."""
         piece = self._last(name, x, "an activation")
         if kind not in ("relu", "relu6"):
             raise ValueError(f"activations must be relu6 or relu: {name} is {kind}")
@@ -115,7 +125,7 @@ class Builder:
         self.values[y] = self.values.pop(x)
 
     def add(self, name: str, a: str, b: str, y: str) -> None:
-        """The sum that ends a shortcut."""
+        """Take the sum that ends a shortcut."""
         start, end = sorted((self._at(name, a), self._at(name, b)))
         if end != len(self.pieces) - 1 or start == end or any(piece.kind != "conv" for piece in self.pieces[start + 1 :]):
             raise ValueError(f"a sum must join a value and what some convolutions make of it: {name}")
@@ -123,20 +133,20 @@ class Builder:
         self.values[y] = len(self.pieces) - 1
 
     def pad(self, name: str, x: str, y: str, sides: Sides) -> None:
-        """Zeros around a picture, for the convolution that reads it."""
+        """Take zeros around a picture, for the convolution that reads it."""
         self._at(name, x)
         before = self.pads.get(x, ZERO)
         self.values[y] = self.values[x]
         self.pads[y] = tuple(tuple(a + b for a, b in zip(one, other, strict=True)) for one, other in zip(before, sides, strict=True))  # type: ignore[assignment]
 
     def pool(self, name: str, x: str, y: str, window: tuple[int, int] | None = None) -> None:
-        """Global average pooling; a window, where one is given, must span the picture."""
+        """Take global average pooling; a window, where one is given, must span the picture."""
         if self._pooled(x) or window not in (None, self.size):
             raise ValueError(f"there must be one pooling, over the whole picture: {name} is {window or 'another'} on {self.size}")
         self._append(_Piece("pool", name), x, y)
 
     def dense(self, name: str, x: str, y: str, weight: np.ndarray, bias: np.ndarray | None = None) -> None:
-        """A fully connected layer behind the pooling; weight (I, O)."""
+        """Take a fully connected layer behind the pooling; weight (I, O)."""
         if not self._pooled(x):
             raise ValueError(f"a dense layer must stand behind global pooling: {name} does not")
         zeros = np.zeros(weight.shape[1], np.float32)
@@ -144,14 +154,14 @@ class Builder:
         self._append(piece, x, y)
 
     def same(self, name: str, x: str, y: str) -> None:
-        """What changes no number: a reshape, dropout at rest, a name."""
+        """Take what changes no number: a reshape, dropout at rest, a name."""
         self._at(name, x)
         self.values[y] = self.values[x]
         if x in self.pads:
             self.pads[y] = self.pads[x]
 
     def softmax(self, name: str, x: str, y: str) -> None:
-        """The end: what convlab gives is what goes into it."""
+        """Take the end: what convlab gives is what goes into it."""
         if self._last(name, x, "softmax").kind != "dense":
             raise ValueError(f"softmax must follow a dense layer: {name} does not")
         self.pieces[-1].closed = True
@@ -188,7 +198,8 @@ class Builder:
             elif piece.kind == "pool":
                 layers.append(Pool(name))
             elif piece.kind == "dense":
-                layers.append(Dense(name, *piece.arrays["weight"].shape, piece.activation))
+                inputs, outputs = piece.arrays["weight"].shape
+                layers.append(Dense(name, inputs, outputs, piece.activation))
             else:
                 body = [layer for layer in layers[-(i - piece.start - 1) :] if isinstance(layer, Conv)]
                 layers[-len(body) :] = [Residual(name, tuple(body))]
@@ -282,14 +293,18 @@ def _same_padding(layers: list[Layer], height: int, width: int) -> list[Layer]:
     def ruled(layer: Layer) -> Layer:
         match layer:
             case Conv(spec=spec) if spec.kernel != (1, 1):
-                fields = (spec.in_channels, spec.out_channels, spec.kernel, spec.stride, "same", spec.dilation, spec.groups)
-                return replace(layer, spec=ConvSpec(*fields))
+                own = spec.in_channels, spec.out_channels, spec.kernel, spec.stride
+                return replace(layer, spec=ConvSpec(*own, "same", spec.dilation, spec.groups))
             case Residual(body=body):
                 return replace(layer, body=tuple(ruled(member) for member in body))  # type: ignore[misc]
             case _:
                 return layer
 
     same = [ruled(layer) for layer in layers]
-    pairs = zip(walk(Network("own", (height, width, 3), tuple(layers))), walk(Network("ruled", (height, width, 3), tuple(same))), strict=True)
-    equal = all(own.geometry is None or own.geometry.padding == other.geometry.padding for own, other in pairs if other.geometry)  # type: ignore[union-attr]
+    pairs = zip(
+        walk(Network("own", (height, width, 3), tuple(layers))), walk(Network("ruled", (height, width, 3), tuple(same))), strict=True
+    )
+    equal = all(
+        own.geometry is None or own.geometry == replace(other.geometry, spec=own.geometry.spec) for own, other in pairs if other.geometry
+    )
     return same if equal else layers

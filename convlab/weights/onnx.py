@@ -1,10 +1,10 @@
 """ONNX: a graph of operations, as torch and tf2onnx export it, in float.
 
 Pictures are NCHW inside, filters (O, I, KH, KW); what TensorFlow exports turns its NHWC pictures round at the front. Batch norm may be
-there or folded away. Exporters write shapes, pads and bounds as operations on constants: those are computed as ONNX's own reference does it.
+there or folded away. Exporters write shapes, pads and bounds as operations on constants: those ONNX's own reference computes.
 
-The file does not say how a picture is prepared, unless it does it itself. Its zeros tell where the weights come from: with TensorFlow's rule for
-padding pictures go from -1 to 1, with symmetric zeros they have ImageNet's mean and deviation, as torchvision's.
+The file does not say how a picture is prepared, unless it does it itself. Its zeros tell where the weights come from: with TensorFlow's
+rule for padding pictures go from -1 to 1, with symmetric zeros they have ImageNet's mean and deviation, as torchvision's.
 """
 
 from __future__ import annotations
@@ -18,15 +18,39 @@ from ..forward import Model
 from ..geometry import Sides
 from ..layers import Conv, Network
 from ..preprocessing import Preprocessing
-from .checks import checked_numbers, checked_size, named
+from .checks import check_numbers, check_size, named
 from .graph import Builder
 from .recognise import convolutions
 from .torch import SIDE, torchvision
 
-SHAPES = ("Shape", "Gather", "Unsqueeze", "Concat", "Slice", "Cast", "Squeeze", "Mul", "Div", "Sub", "Add", "Size", "ReduceProd", "ConstantOfShape")
+SHAPES = (
+    "Shape",
+    "Gather",
+    "Unsqueeze",
+    "Concat",
+    "Slice",
+    "Cast",
+    "Squeeze",
+    "Mul",
+    "Div",
+    "Sub",
+    "Add",
+    "Size",
+    "ReduceProd",
+    "ConstantOfShape",
+)
 """Operations on shapes: what they compute is not known before a picture comes, and only reshapes read it."""
 
-BITS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearAdd", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+BITS = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearAdd",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+)
 RENAMED = {"HardSwish": "hard_swish", "LeakyRelu": "leaky_relu", "HardSigmoid": "hard_sigmoid"}
 ACTIVATIONS = ("Sigmoid", "Tanh", "Elu", "Selu", "Gelu", "Mish", "Swish", "PRelu", "Softplus", *RENAMED)
 
@@ -69,8 +93,9 @@ class _Reader:
         for node in self.proto.graph.node:
             self._node(node)
         network, params = self.builder.network(self.proto.graph.output[0].name)
-        checked_size(network)
-        return Model(network, checked_numbers(network, params), preprocessing=self.builder.preprocessing(_origin(network)))
+        check_size(network)
+        check_numbers(network, params)
+        return Model(network, params, preprocessing=self.builder.preprocessing(_origin(network)))
 
     def _node(self, node: Any) -> None:
         from onnx import helper
@@ -90,7 +115,8 @@ class _Reader:
             case "Conv":
                 self._conv(name, node, attributes)
             case "BatchNormalization":
-                self.builder.batch_norm(name, x, y, *(self._constant(name, value) for value in inputs[1:]), attributes.get("epsilon", 1e-5))
+                gamma, beta, mean, variance = (self._constant(name, value) for value in inputs[1:])
+                self.builder.batch_norm(name, x, y, gamma, beta, mean, variance, attributes.get("epsilon", 1e-5))
             case "Clip" | "Relu" | "Min" | "Max":
                 self.builder.activation(name, x, y, self._bounded(name, node, attributes))
             case "Add" | "Mul" | "Sub" | "Div":
@@ -133,10 +159,14 @@ class _Reader:
         from onnx import helper
         from onnx.reference import ReferenceEvaluator
 
-        values = [helper.make_tensor_value_info(value, helper.np_dtype_to_tensor_dtype(self.constants[value].dtype), None) for value in inputs]
+        values = [
+            helper.make_tensor_value_info(value, helper.np_dtype_to_tensor_dtype(self.constants[value].dtype), None) for value in inputs
+        ]
         outputs = [helper.make_empty_tensor_value_info(value) for value in node.output]
         graph = helper.make_graph([node], "constant", values, outputs)
-        alone = helper.make_model(graph, opset_imports=self.proto.opset_import, ir_version=self.proto.ir_version, functions=self.proto.functions)
+        alone = helper.make_model(
+            graph, opset_imports=self.proto.opset_import, ir_version=self.proto.ir_version, functions=self.proto.functions
+        )
         results = ReferenceEvaluator(alone).run(None, {value: self.constants[value] for value in inputs})
         return {name: np.asarray(result) for name, result in zip(node.output, results, strict=True)}
 
@@ -189,7 +219,7 @@ class _Reader:
         if not known:
             if kind != "Add":
                 raise ValueError(f"MobileNet V1 and V2 have no {kind} of two values: {name}")
-            self.builder.add(name, *inputs, y)
+            self.builder.add(name, inputs[0], inputs[1], y)
             return
         if kind in ("Sub", "Div") and inputs[0] in self.constants:
             raise ValueError(f"a constant must stand behind: {name} is {kind} from one")

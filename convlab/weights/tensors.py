@@ -114,17 +114,14 @@ def read(tensors: Tensors, scheme: Scheme, network: Network, names: Mapping[str,
     theirs = _theirs(scheme, network, names)
     needed = {theirs[name]: _turned_shape(shape) for name, shape in parameter_shapes(network).items()}
     # PyTorch counts the batches it has seen in training; inference does not use the count.
-    spare = [name for name in tensors if name not in needed and not name.endswith("num_batches_tracked")]
-    lacking = [name for name in needed if name not in tensors]
-    wrong = [
-        f"{name} {tensors[name].shape}, must be {shape}"
-        for name, shape in needed.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
-    lists = {"missing": lacking, "superfluous": spare, "misshapen": wrong}
-    if any(lists.values()):
-        listed = "; ".join(f"{kind} {_some(names)}" for kind, names in lists.items() if names)
-        raise ValueError(f"the tensors must fit the network {network.name!r}: {listed}")
+    lacking = [f"missing {name}" for name in needed if name not in tensors]
+    spare = [f"superfluous {name}" for name in tensors if name not in needed and not name.endswith("num_batches_tracked")]
+    found = {name: tensors[name].shape for name in needed if name in tensors}
+    wrong = [f"misshapen {name}: {shape}, must be {needed[name]}" for name, shape in found.items() if shape != needed[name]]
+    if lacking or spare or wrong:  # of each kind some, so that names that do not match can be compared
+        listed = [entry for entries in (lacking, wrong, spare) for entry in entries[:6]]
+        more = len(lacking) + len(wrong) + len(spare) - len(listed)
+        raise ValueError(f"the tensors must fit the network {network.name!r}: {'; '.join(listed)}{f' and {more} more' if more else ''}")
     return {name: float32(_turned(tensors[other].read())) for name, other in theirs.items()}
 
 

@@ -15,7 +15,7 @@ from ..forward import Model
 from ..geometry import integer
 from ..layers import number
 from ..preprocessing import Preprocessing
-from .checks import checked_numbers, checked_size, named, read_json
+from .checks import check_numbers, check_size, named, read_json
 from .recognise import titled
 from .tensors import TIMM_V1, TIMM_V2, classes_of, headed, read, scheme_of, stripped
 from .torch import EPS
@@ -55,8 +55,10 @@ def load(folder: Path, weights: Path | None = None) -> Model:
         promised = integer("num_classes", config.get("num_classes", 0), 0)
         if classes is None and promised:
             classes = promised  # so that the classifier is listed as missing
-        network = checked_size(titled(described.layers(classes, 1, EPS), *preprocessing.size))
-        params = checked_numbers(network, read(tensors, scheme, network, described.names))
+        network = titled(described.layers(classes, 1, EPS), *preprocessing.size)
+        check_size(network)
+        params = read(tensors, scheme, network, described.names)
+        check_numbers(network, params)
         return Model(network, params, labels if labels and len(labels) == classes else None, preprocessing=preprocessing)
 
 

@@ -24,7 +24,7 @@ def read_file(path: Path) -> Tensors:
     try:
         from safetensors import SafetensorError, safe_open
     except ModuleNotFoundError:
-        raise ModuleNotFoundError('reading .safetensors needs safetensors: pip install ".[lab]"') from None
+        raise ModuleNotFoundError('reading .safetensors needs safetensors: pip install "convlab-engine[lab]"') from None
     try:
         with safe_open(path, framework="numpy"):  # refuses headers that lie about the file
             pass
@@ -37,7 +37,7 @@ def read_file(path: Path) -> Tensors:
     tensors = {}
     for name, entry in header.items():
         if entry["dtype"] not in _DTYPES:
-            raise ValueError(f"{path}: tensors must be of {', '.join(_DTYPES)}: {name} is {entry['dtype']}")
+            raise ValueError(f"{path}: tensors must be of one of {', '.join(_DTYPES)}: {name} is {entry['dtype']}")
         tensors[name] = Tensor(tuple(entry["shape"]), partial(_numbers, path, 8 + length + entry["data_offsets"][0], entry))
     return tensors
 

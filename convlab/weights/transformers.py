@@ -16,12 +16,10 @@ from ..geometry import integer
 from ..layers import Network, Residual, number
 from ..mobilenet import mobilenet_v1, mobilenet_v2
 from ..preprocessing import Preprocessing
-from .checks import checked_numbers, checked_size, named, read_json
+from .checks import CLASSES, check_numbers, check_size, named, read_json
 from .safetensors import read_file, read_shards
 from .tensors import TRANSFORMERS_V1, TRANSFORMERS_V2, Scheme, Tensors, read, stripped
 from .torch import read_file as read_torch
-
-CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -54,15 +52,19 @@ def load(folder: Path, weights: Path | None = None) -> Model:
         preprocessing = processor(read_json(folder / PROCESSOR), (side, side)) if (folder / PROCESSOR).is_file() else None
     with named(config_path):
         size = (side, side) if preprocessing is None else preprocessing.size  # what the processor gives is what the network gets
-        network = checked_size(_network(config, family, size))
+        network = _network(config, family, size)
+        check_size(network)
         labels: list[str] | None = _labels(config)
     source = weights or weights_of(folder)
     with named(source):
         tensors = stripped(read_any(source))
+        if _classes(config) == 0 and any(name.startswith("classifier.") for name in tensors):
+            raise ValueError("id2label must name the classes 0 to n-1: it names none, and there is a classifier")
         if _headless(config, tensors):
             network, labels = replace(network, layers=network.layers[:-1]), None
         params = read(tensors, family.scheme, network, family.scheme.describe(tensors).names)
-        return Model(network, checked_numbers(network, params), labels, preprocessing=preprocessing)
+        check_numbers(network, params)
+        return Model(network, params, labels, preprocessing=preprocessing)
 
 
 PROCESSOR = "preprocessor_config.json"
@@ -74,7 +76,8 @@ def weights_of(folder: Path) -> Path:
     for name in FILES:
         if (folder / name).is_file():
             return folder / name
-    raise FileNotFoundError(f"beside a config.json there must be one of {', '.join(FILES)}: {folder} has none")
+    first, *others = FILES
+    raise FileNotFoundError(f"a model saved by Transformers has {first} in its directory, or {' or '.join(others)}: {folder} has none")
 
 
 def read_any(source: Path) -> Tensors:
