@@ -53,3 +53,11 @@ def torchvision():
     torch = pytest.importorskip("torch", reason="torch is an oracle, not a dependency")
     with mock.patch.object(torch.library, "register_fake", return_value=lambda fn: fn):
         return pytest.importorskip("torchvision", reason="torchvision is an oracle, not a dependency")
+
+
+def prepare_torchvision() -> None:
+    """Import torchvision, if it is there, before Transformers does, which would not get past its compiled part."""
+    import importlib.util
+
+    if importlib.util.find_spec("torchvision"):
+        torchvision()

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import oracles
 import pytest
 
 import convlab as cl
@@ -15,6 +16,7 @@ torch = pytest.importorskip("torch", reason="torch is an oracle, not a dependenc
 with warnings.catch_warnings():
     # Transformers and what it imports warn of their own deprecations, which says nothing about convlab.
     warnings.simplefilter("ignore")
+    oracles.prepare_torchvision()
     transformers = pytest.importorskip("transformers", reason="transformers is an oracle, not a dependency")
     from transformers import MobileNetV1Config, MobileNetV1ForImageClassification, MobileNetV2Config, MobileNetV2ForImageClassification
 

@@ -82,7 +82,7 @@ def read_file(path: Path) -> Tensors:
     except Exception as error:  # torch's readers raise RuntimeError, pickle's and zip's errors, and more
         if "weights_only" in str(error) or "Weights only" in str(error):
             raise ValueError("it holds Python objects beside tensors, which are not unpickled: save model.state_dict()") from error
-        raise ValueError(f"it is not a file that torch can read: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"it is not a file that torch can read: {(str(error) or 'it ends too early').splitlines()[0]}") from error
     for key in INSIDE:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
