@@ -6,11 +6,15 @@ weighs each new pixel from the old ones along rows, then along columns.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -28,7 +32,14 @@ FORMATS = (
 BAND = 4_000_000
 """Pixels that are converted at a time, so that no mode takes much more memory than its result."""
 
-Picture = np.ndarray | str | os.PathLike[str]
+BYTES = 1_000_000_000
+"""The largest picture that is read from what cannot be rewound, such as a connection."""
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+Picture: TypeAlias = "np.ndarray | str | os.PathLike[str] | PillowImage | IO[bytes]"
+"""A picture as people have it: an array, a path, an opened Pillow picture, a file opened in binary mode."""
 
 
 def read(path: str | os.PathLike[str]) -> np.ndarray:
@@ -52,66 +63,111 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     >>> read(zoo.photos()["coffee"]).shape
     (400, 600, 3)
     """
+    with files.open_file(path) as file:
+        return _decoded(file, str(path))
+
+
+def _decoded(file: IO[bytes], name: str) -> np.ndarray:
+    """Return the picture that a file holds."""
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ModuleNotFoundError:
         raise ModuleNotFoundError('reading pictures needs Pillow: pip install "convlab-engine[lab]"') from None
 
     Image.init()
-    known = [name for name in FORMATS if name in Image.OPEN]  # which there are depends on Pillow's age
-    with files.open_file(path) as file, warnings.catch_warnings():
+    known = [kind for kind in FORMATS if kind in Image.OPEN]  # which there are depends on Pillow's age
+    with _refusals(name, f", of the formats {', '.join(known)}"), Image.open(file, formats=known) as picture:
+        return _loaded(picture)
+
+
+class _TooLarge(ValueError):
+    """Said of a picture's size, which is no damage."""
+
+
+@contextlib.contextmanager
+def _refusals(name: str, formats: str = "") -> Iterator[None]:
+    """Turn what Pillow raises into a ValueError that names the picture."""
+    from PIL import Image, UnidentifiedImageError
+
+    too_large = f"a picture may have {PIXELS:,} pixels at most: {name}"
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # size is judged here, by the header; the other warnings are about tags we do not use
         try:
-            with Image.open(file, formats=known) as picture:
-                if _fits(picture):
-                    picture.load()
-                if _fits(picture):  # an icon may hold a larger picture than it says
-                    return _rgb(picture)
-                excess = f"it has {picture.width} x {picture.height}"
-        except Image.DecompressionBombError as error:  # beyond Pillow's own limit, which stays as it is: threads share it
-            excess = str(error)
+            yield
+        except (_TooLarge, Image.DecompressionBombError) as error:  # Pillow's own limit stays as it is: threads share it
+            raise ValueError(f"{too_large}: {error}") from None
         except UnidentifiedImageError:
-            raise ValueError(f"{path} is not a picture that Pillow can read, of the formats {', '.join(known)}") from None
+            raise ValueError(f"{name} is not a picture that Pillow can read{formats}") from None
         except Exception as error:  # each of Pillow's readers raises its own
-            raise ValueError(f"{path} is not a picture that Pillow can read: {error}") from error
-    raise ValueError(f"a picture may have {PIXELS:,} pixels at most: {path}: {excess}")
+            raise ValueError(f"{name} is not a picture that Pillow can read: {error}") from error
 
 
-def _fits(picture) -> bool:  # type: ignore[no-untyped-def]  # a PIL.Image, which is optional
-    return bool(picture.width * picture.height <= PIXELS)
+def _loaded(picture: PillowImage) -> np.ndarray:
+    """Return an opened Pillow picture as uint8 (H, W, 3), upright; its size is judged before it is decoded."""
+    _check_size(picture)
+    picture.load()
+    _check_size(picture)  # an icon may hold a larger picture than it says
+    return _rgb(picture)
 
 
-def _rgb(picture) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """Return an opened Pillow picture as uint8 (H, W, 3), upright."""
+def _check_size(picture: PillowImage) -> None:
+    width, height = picture.size
+    if width * height == 0:
+        raise ValueError("it has no pixels")
+    if width * height > PIXELS:
+        raise _TooLarge(f"it has {width} x {height}")
+
+
+def _rgb(picture: PillowImage) -> np.ndarray:
+    """Return a loaded Pillow picture as uint8 (H, W, 3), upright."""
     width, height = picture.size
     rows = max(1, BAND // width)
     bands = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
-    low, high = 0.0, 65535.0  # 16-bit files use all of it; Pillow's own conversion would clip at 255
-    if picture.mode == "F":
-        finite = [grey[np.isfinite(grey)] for grey in (np.asarray(picture.crop(band)) for band in bands)]
-        low = min((float(grey.min()) for grey in finite if grey.size), default=0.0)
-        high = max((float(grey.max()) for grey in finite if grey.size), default=0.0)
+    ends = _ends(picture, bands) if _deep(picture) else (0.0, 0.0)
     pixels = np.empty((height, width, 3), np.uint8)
     for band in bands:
-        pixels[band[1] : band[3]] = _band(picture.crop(band), low, high)
+        pixels[band[1] : band[3]] = _band(picture.crop(band), ends)
     return _upright(pixels, _orientation(picture))
 
 
-def _band(picture, low: float, high: float) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """Return a band of a picture as uint8 RGB; if it has more than 8 bits a pixel, `low` to `high` become 0 to 255."""
+def _deep(picture: PillowImage) -> bool:
+    """Whether it has more than 8 bits a pixel."""
+    return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
+
+
+def _ends(picture: PillowImage, bands: Sequence[tuple[int, int, int, int]]) -> tuple[float, float]:
+    """Return which numbers are black and white: of floats the least and the largest, of integers the ends of 8 bits or of 16.
+
+    Pillow's own conversion to RGB would cut 16 bits off at 255.
+    """
+    low, high = np.inf, -np.inf
+    for band in bands:
+        grey = np.asarray(picture.crop(band))
+        if (finite := grey[np.isfinite(grey)]).size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    if picture.mode == "F":
+        return (low, high) if low <= high else (0.0, 0.0)
+    return 0.0, 255.0 if high <= 255 else 65535.0
+
+
+def _band(picture: PillowImage, ends: tuple[float, float]) -> np.ndarray:
+    """Return a band of a picture as uint8, RGB or grey."""
     from PIL import Image
 
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+    if _deep(picture):
+        low, high = ends
         grey = np.nan_to_num(np.asarray(picture, np.float64), nan=low, posinf=high, neginf=low)
         grey = ((grey - low) / (high - low or 1.0)).clip(0, 1)
         return np.rint(grey * 255).astype(np.uint8)[:, :, None]
+    if picture.mode == "La":  # grey times alpha, which Pillow converts to nothing else
+        picture = picture.convert("LA")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return np.asarray(picture.convert("RGB"))
 
 
-def _orientation(picture) -> int:  # type: ignore[no-untyped-def]
+def _orientation(picture: PillowImage) -> int:
     """Return the EXIF tag that says how the picture was held, 1 to 8; where the tags are damaged, 1: they are no part of the picture."""
     try:
         tag = picture.getexif().get(0x0112, 1)
@@ -132,26 +188,61 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def as_rgb(image: Picture) -> np.ndarray:
-    """Return a path's picture, or a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), as uint8 (H, W, 3).
+    """Return a picture as uint8 (H, W, 3).
+
+    Parameters
+    ----------
+    image : path, ndarray, opened Pillow picture or file object
+        A path or a file opened in binary mode is read as `read` does. An opened picture may be of any mode; it is turned upright by its
+        EXIF tag, and of an animation the frame is taken at which it stands. An array is uint8, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
 
     Raises
     ------
     TypeError, ValueError
-        If the array is not uint8 or has another shape.
+        If it is none of these, the array is not uint8 or has another shape, or as `read`.
+
+    Examples
+    --------
+    >>> as_rgb(np.zeros((4, 6), np.uint8)).shape
+    (4, 6, 3)
     """
     if isinstance(image, (str, os.PathLike)):
         return read(Path(image))
-    array = np.asarray(image)
+    if _is_pillow(image):
+        with _refusals(getattr(image, "filename", "") or "the opened picture"):
+            return _loaded(cast("PillowImage", image))
+    if hasattr(image, "read"):
+        return _decoded(_rewound(image), str(getattr(image, "name", "the opened file")))
+    array: np.ndarray = np.asarray(image)
     if array.dtype != np.uint8:
         raise TypeError(f"a picture's numbers must be uint8 (0 to 255): dtype={array.dtype}")
+    shape = array.shape
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
-        raise ValueError(f"a picture must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): shape={np.shape(image)}")
+        raise ValueError(f"a picture must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): shape={shape}")
     if array.shape[2] == 4:
         cover = array[:, :, 3:] / 255.0
         array = np.rint(array[:, :, :3] * cover + 255 * (1 - cover)).astype(np.uint8)
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
+
+
+def _is_pillow(image: object) -> bool:
+    """Whether it is a Pillow picture; where Pillow was never loaded, nothing is."""
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(image, module.Image)
+
+
+def _rewound(file: Any) -> IO[bytes]:
+    """Return a file that Pillow can go back and forth in; what cannot is read, if it is no larger than `BYTES`."""
+    if isinstance(file, io.TextIOBase):
+        raise TypeError(f'a picture must be opened in binary mode, "rb": {file!r}')
+    if hasattr(file, "seekable") and file.seekable():
+        return cast("IO[bytes]", file)
+    content = file.read(BYTES + 1)
+    if not isinstance(content, bytes) or len(content) > BYTES:
+        raise ValueError(f"a picture must be at most {BYTES:,} bytes: {file!r} gives {'more' if isinstance(content, bytes) else 'others'}")
+    return io.BytesIO(content)
 
 
 FILTERS: Mapping[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = MappingProxyType(

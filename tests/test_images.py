@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import threading
+import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -354,6 +357,188 @@ def test_as_rgb_lays_alpha_on_white(seed: int) -> None:
     assert read.dtype == np.uint8
     assert np.abs(read - exact).max() <= 0.5 + 1e-9
     np.testing.assert_array_equal(images.as_rgb(np.dstack([pixels[:, :, :3], np.full((3, 4), 255, np.uint8)])), pixels[:, :, :3])
+
+
+# Opened pictures and files
+
+BLOCKS = (COLOURS // 2 + 60).repeat(8, 0).repeat(8, 1)
+CONVERTED = {  # by how much eight bits a channel may be off in each mode
+    "RGB": 0,
+    "RGBA": 0,
+    "RGBX": 0,
+    "RGBa": 0,
+    "CMYK": 0,
+    "YCbCr": 3,
+    "HSV": 4,
+    "LAB": 8,
+    "L": 0,
+    "LA": 0,
+    "La": 0,
+    "I": 0,
+    "I;16": 0,
+}
+
+
+@pytest.mark.parametrize("mode", CONVERTED)
+def test_an_opened_picture_may_be_of_any_mode(mode: str) -> None:
+    grey = mode in ("L", "LA", "La", "I", "I;16")
+    right = rgb(BLOCKS).convert("L") if grey else rgb(BLOCKS)
+    if mode == "LAB":
+        cms = pytest.importorskip("PIL.ImageCms", reason="this Pillow has no LittleCMS")
+        given = cms.profileToProfile(right, cms.createProfile("sRGB"), cms.createProfile("LAB"), outputMode="LAB")
+    else:
+        given = right.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, mode)).convert(mode)
+    assert given.mode == mode
+    before = given.tobytes()
+    read = images.as_rgb(given)
+    assert (read.dtype, read.shape) == (np.uint8, (16, 16, 3))
+    np.testing.assert_allclose(read.astype(int), np.asarray(right.convert("RGB")), atol=CONVERTED[mode])
+    assert (given.mode, given.tobytes()) == (mode, before)
+
+
+def test_opened_pictures_of_few_colours() -> None:
+    np.testing.assert_array_equal(images.as_rgb(palette()), COLOURS)
+    bits = np.array([[True, False], [False, True]])
+    np.testing.assert_array_equal(images.as_rgb(Image.fromarray(bits)), np.dstack([bits * 255] * 3))
+
+
+def test_opened_pictures_of_floats_and_of_16_bits() -> None:
+    deep = np.array([[0, 257], [32896, 65535]], np.uint16)
+    right = np.dstack([np.array([[0, 1], [128, 255]], np.uint8)] * 3)
+    np.testing.assert_array_equal(images.as_rgb(Image.fromarray(deep)), right)
+    np.testing.assert_array_equal(images.as_rgb(Image.fromarray(deep.astype(np.int32))), right)
+    np.testing.assert_array_equal(images.as_rgb(Image.fromarray(deep.astype(np.float32))), right)
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
+def test_opened_pictures_are_turned_upright(tmp_path: Path, orientation: int, ending: str) -> None:
+    upright = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 14
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if ending == "webp" else {}
+    path = write(tmp_path, rgb(np.ascontiguousarray(TURNS[orientation](upright))), f"p.{ending}", exif=exif, **options)
+    with Image.open(path) as picture:
+        np.testing.assert_array_equal(images.as_rgb(picture), upright)
+    with open(path, "rb") as file:
+        np.testing.assert_array_equal(images.as_rgb(file), upright)
+    np.testing.assert_array_equal(images.read(path), upright)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 255, 65535])
+def test_an_orientation_that_is_none_turns_nothing(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(images.read(write(tmp_path, rgb(), exif=exif)), COLOURS)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_damaged_tags_are_no_damage_to_the_picture(tmp_path: Path, orientation: int, order: str) -> None:
+    """A resolution of -5/1, which Pillow reads and cannot write, and a table of tags that is cut off."""
+    upright = np.arange(16 * 24 * 3, dtype=np.uint16).reshape(16, 24, 3) // 5
+    exif = Image.Exif()
+    exif.endian = order
+    exif[0x0112], exif[0x011A] = orientation, 5.0
+    stored = np.ascontiguousarray(TURNS[orientation](upright.astype(np.uint8)))
+    path = write(tmp_path, rgb(stored), "p.jpg", exif=exif, quality=100, subsampling=0)
+    content, ratio = path.read_bytes(), struct.pack(f"{order}II", 5, 1)
+    assert content.count(ratio) == 1
+    path.write_bytes(content.replace(ratio, struct.pack(f"{order}iI", -5, 1)))
+    np.testing.assert_allclose(images.read(path).astype(int), upright, atol=2)
+    with Image.open(path) as picture:
+        np.testing.assert_allclose(images.as_rgb(picture).astype(int), upright, atol=2)
+    place = content.index(b"Exif\0\0") + 6
+    path.write_bytes(content[:place] + b"\xff" * 20 + content[place + 20 :])
+    np.testing.assert_allclose(images.read(path).astype(int), stored, atol=2)
+
+
+def test_of_an_opened_animation_the_frame_where_it_stands(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (3, 2), colour) for colour in ("red", "lime", "blue")]
+    with Image.open(write(tmp_path, frames[0], "p.gif", save_all=True, append_images=frames[1:])) as picture:
+        picture.seek(1)
+        np.testing.assert_array_equal(images.as_rgb(picture), np.full((2, 3, 3), (0, 255, 0), np.uint8))
+        assert picture.tell() == 1
+
+
+class Connection(io.RawIOBase):
+    """Gives bytes once, and cannot go back."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        return self.content.readinto(buffer)
+
+
+def test_files_that_are_open(tmp_path: Path) -> None:
+    path = write(tmp_path, rgb())
+    content = path.read_bytes()
+    ways = (partial(open, path, "rb"), partial(open, path, "rb", buffering=0), partial(io.BytesIO, content))
+    for way in (*ways, lambda: io.BufferedReader(Connection(content))):
+        with way() as file:
+            np.testing.assert_array_equal(images.as_rgb(file), COLOURS)
+            assert not file.closed
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        archive.write(path, "p.png")
+    with zipfile.ZipFile(tmp_path / "p.zip") as archive, archive.open("p.png") as file:
+        np.testing.assert_array_equal(images.as_rgb(file), COLOURS)
+
+
+def test_files_that_are_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="the opened file is not a picture that Pillow can read"):
+        images.as_rgb(io.BytesIO(b"hello"))
+    with open(write(tmp_path, rgb()), encoding="latin-1") as file, pytest.raises(TypeError, match="must be opened in binary mode"):
+        images.as_rgb(file)
+    monkeypatch.setattr(images, "BYTES", 10)
+    with pytest.raises(ValueError, match="a picture must be at most 10 bytes"):
+        images.as_rgb(io.BufferedReader(Connection(bytes(11))))
+
+
+def test_opened_pictures_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, rgb(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)))
+    path.write_bytes(path.read_bytes()[:2000])
+    with Image.open(path) as picture, pytest.raises(ValueError, match=r"picture\.png is not a picture that Pillow can read"):
+        images.as_rgb(picture)
+    with pytest.raises(ValueError, match="is not a picture that Pillow can read: it has no pixels"):
+        images.as_rgb(Image.new("RGB", (0, 5)))
+    (tmp_path / "bomb.png").write_bytes(png(100_000, 1_001))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    too_large = pytest.raises(ValueError, match=r"100,000,000 pixels at most: .*bomb\.png: it has 100000 x 1001")
+    with Image.open(tmp_path / "bomb.png") as picture, too_large:
+        images.as_rgb(picture)
+
+
+def test_only_formats_on_the_list_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostScript is a program, which Pillow has Ghostscript run."""
+    path = write(tmp_path, rgb(), "p.eps")
+    path.rename(tmp_path / "photo.jpg")
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("a program was started"))
+    for program in (tmp_path / "photo.jpg", io.BytesIO((tmp_path / "photo.jpg").read_bytes())):
+        with pytest.raises(ValueError, match=r"is not a picture that Pillow can read, of the formats .*JPEG.*PNG"):
+            images.as_rgb(program)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", Path("/dev/zero")):
+        with pytest.raises(ValueError, match="only regular files are read, no pipe and no device"):
+            images.read(path)
+
+
+def test_bands_of_a_picture_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, 4), dtype=np.uint8)
+    arrays = pixels, pixels[:, :, :3], pixels[:, :, 0], pixels[:, :, 0].astype(np.float32)
+    pictures = [Image.fromarray(np.ascontiguousarray(array)) for array in arrays]
+    whole = [images.as_rgb(picture) for picture in pictures]
+    for band in (1, 10, 13):
+        monkeypatch.setattr(images, "BAND", band)
+        for picture, right in zip(pictures, whole, strict=True):
+            np.testing.assert_array_equal(images.as_rgb(picture), right)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int64", "uint16", "bool"])
