@@ -252,8 +252,8 @@ class Model:
 
         Parameters
         ----------
-        image : path or ndarray of uint8, (H, W, 3), (H, W, 4), (H, W, 1) or (H, W)
-            A picture of any size. Reading a path needs Pillow.
+        image : path, ndarray of uint8, opened Pillow picture or file object
+            A picture of any size, as `convlab.images.as_rgb` takes it. Reading a path or a file needs Pillow.
         top : int
             How many classes.
         kernel : str, Kernel or callable, optional

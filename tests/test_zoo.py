@@ -1,5 +1,6 @@
 """The embedded models, their cards, the labelled pictures and the photos, as they ship."""
 
+import io
 import re
 from pathlib import Path
 
@@ -88,6 +89,16 @@ def test_a_real_cat_is_named_a_cat():
     label, probability = cl.load().classify(zoo.photos()["chelsea"], top=1, kernel="im2col")[0]
     assert label == "cat"
     assert probability > 0.5
+
+
+def test_a_cat_is_a_cat_however_it_is_opened():
+    Image = pytest.importorskip("PIL.Image", reason="reading pictures needs Pillow")
+    model, path = cl.load(), zoo.photos()["chelsea"]
+    with Image.open(path) as picture:
+        opened = [picture, *(picture.convert(mode) for mode in ("CMYK", "YCbCr", "HSV", "LAB", "P", "RGBA", "L", "I", "F"))]
+        deep = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+        given = [*opened, deep, np.asarray(picture), io.BytesIO(path.read_bytes())]
+        assert [model.classify(one, top=1, kernel="im2col")[0][0] for one in given] == ["cat"] * len(given)
 
 
 def test_every_photo_has_a_source_and_a_licence():
