@@ -4,7 +4,10 @@ One ladder of hand-written kernels with one signature; every number computed and
 assembled from them. ``convlab tour`` at the command line shows it in under a minute.
 """
 
-from __future__ import annotations
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:  # `python -m convlab`, from its first line on
+    sys.path.pop(0)  # the working directory, where a student's rich.py may lie
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -63,7 +66,7 @@ __all__ = [
 ]
 
 
-def check(fn: Callable[..., Any] | Kernel, **options: Any) -> Report:
+def check(fn: Callable[..., Any] | Kernel, **options: Any) -> "Report":
     """Check a function that should be a convolution, and say which mistake it makes: `convlab.checker.check`, with its options.
 
     The checker is loaded by the first call, because it needs Hypothesis, which is an extra.

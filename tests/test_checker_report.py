@@ -16,10 +16,10 @@ from convlab.checker import MISTAKES, SIGNATURES, Case, Report, cases, check
 from convlab.checker.calls import dressed
 from convlab.checker.contracts import read
 from convlab.checker.diagnosis import Diagnosis, Observation
+from convlab.checker.isolation import FileReport
 from convlab.checker.outcome import Outcome
 from convlab.checker.properties import properties_of
 from convlab.checker.report import MOST_NUMBERS, PropertyResult, explain, planes
-from convlab.checker.runner import FileReport
 
 FLIPPED = MISTAKES[0]
 LINE = re.compile(r"^ *(\S+) \* +(\S+) = +(\S+)    (?:x\[(.*?)\]|padding) \* w\[(.*?)\]$")
@@ -158,7 +158,7 @@ def test_a_report_shows_its_text_which_is_the_same_in_each_run():
     later = replace(report, seconds=report.seconds + 60)
     assert repr(report) == str(report) == str(later)
     assert report._repr_html_() == later._repr_html_()
-    of_a_file = FileReport.from_dict(report.to_dict() | {"output": "hello"})
+    of_a_file = FileReport.from_dict(report.to_dict() | {"output": "hello", "exposed": ""})
     assert repr(of_a_file) == str(of_a_file) == f"{report}\n\nIt printed:\n  hello"
 
 

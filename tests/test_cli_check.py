@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ET
 
 import pytest
 
 from convlab import cli
-from convlab.checker import OPS, STYLES
+from convlab.checker import OPS, STYLES, graders
 from convlab.checker.grading import VISIBILITIES
-from convlab.checker.runner import EXAMPLES, FileReport
+from convlab.checker.isolation import EXAMPLES, FileReport
 
 RIGHT = "import numpy as np\ndef f(x): return np.clip(x, 0, 6)\n"
 WRONG = "import numpy as np\ndef f(x): return np.maximum(x, 0)\n"
@@ -67,7 +69,7 @@ def test_a_wrong_function_fails_with_its_case(convlab, student):
     assert "The smallest failing case" in out
 
 
-FAULTS = {  # one of each kind; `test_runner.py` has the rest
+FAULTS = {  # one of each kind; `test_isolation.py` has the rest
     "import nosuch": "No module named 'nosuch'",
     "import os\ndef f(x): os._exit(0)": "exit code 0",
     "def f(x):\n  while True: pass": "one call took longer than 2 s",
@@ -199,6 +201,85 @@ def test_ctrl_c_is_quiet(tmp_path):
     assert process.returncode == 130
 
 
+# The machine fails: code 3, and one line
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+@pytest.mark.parametrize("option", ["--json", "--gradescope", "--junit"])
+def test_a_full_disk_is_no_verdict(convlab, student, option):
+    code, out, err = convlab("check", f"{student(RIGHT)}:f", *RELU, option, "/dev/full")
+    assert code == 3
+    assert "passed" in out  # the report is not lost
+    assert_one_line(err, "convlab check: No space left on device: /dev/full")
+
+
+def started(code, *argv, **options):
+    """Run the command line in a process of its own, after some code."""
+    start = f"import sys\n{code}\nfrom convlab.cli import run\nsys.exit(run(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", start, *map(str, argv)], stderr=subprocess.PIPE, text=True, check=False, timeout=100, **options
+    )
+
+
+SMALL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for files")
+def test_a_disk_that_gets_full_in_a_folders_check_is_no_verdict(student, tmp_path):
+    (tmp_path / "submissions").mkdir()
+    student(RIGHT, "submissions/ann.py")
+    argv = ("check", tmp_path / "submissions", "--function", "f", *RELU, "--out", tmp_path / "out")
+    done = started(SMALL, *argv, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert_one_line(done.stderr, "convlab check: File too large: ")
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["reports"]  # nothing half-written
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+def test_standard_output_on_a_full_disk_is_no_verdict(student):
+    with open("/dev/full", "w") as full:
+        done = started("", "check", f"{student(RIGHT)}:f", *RELU, stdout=full)
+    assert done.returncode == 3
+    assert_one_line(done.stderr, "convlab check: standard output cannot be written: No space left on device")
+
+
+def test_no_room_for_the_file_under_test_is_no_verdict(convlab, student, monkeypatch):
+    def full(**_):
+        raise OSError(28, "No space left on device", "/tmp/x")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    code, out, err = convlab("check", f"{student(RIGHT)}:f", *RELU)
+    assert (code, out) == (3, "")
+    assert_one_line(err, "convlab check: the check failed: [Errno 28] No space left on device: '/tmp/x'")
+
+
+def test_a_folder_of_which_a_part_is_not_judged(convlab, student, tmp_path, monkeypatch):
+    (tmp_path / "submissions").mkdir()
+    for name in ("ann.py", "ben.py"):
+        student(RIGHT, f"submissions/{name}")
+    real = graders.Grader.check
+    monkeypatch.setattr(
+        graders.Grader, "check", lambda self, name, *rest: (name == "ben.py" and self._process.kill(), real(self, name, *rest))
+    )
+    code, out, err = convlab("check", tmp_path / "submissions", "--function", "f", *RELU, "--out", tmp_path / "out")
+    assert code == 3
+    assert "1 of 2 passed" in out
+    assert_one_line(
+        err, "convlab check: 1 of 2 could not be judged, run again to go on from here: the process that checks was ended by SIG"
+    )
+
+
+@pytest.mark.parametrize("lack", ["sys.modules['resource'] = None", "import os; del os.fork"])
+@pytest.mark.parametrize("target", ["{file}:f", "{folder}"])
+def test_a_system_that_cannot_check_files_says_so(student, tmp_path, lack, target):
+    target = target.format(file=student(RIGHT), folder=tmp_path)
+    more = ("--function", "f", "--out", tmp_path / "out") if target == str(tmp_path) else ()
+    done = started(lack, "check", target, *RELU, *more, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert_one_line(done.stderr, "convlab check: a file is checked in a process of its own, which needs fork and limits of resources")
+    assert not (tmp_path / "out").exists()
+
+
 # Wrong usage
 
 
@@ -214,6 +295,10 @@ def test_ctrl_c_is_quiet(tmp_path):
             "convlab check: no file of the folder fits the pattern",
         ),
         (["{folder}", "--function", "f", "--out", "{file}"], "convlab check: File exists"),
+        (["{folder}", "--function", "f", "--out", "{folder}/blocked"], "convlab check: File exists"),
+        (["{folder}", "--function", "f", "--out", "{file}/deeper"], "convlab check: Not a directory"),
+        (["{folder}", "--function", "f", "--out", "/proc/nosuch"], "convlab check: No such file or directory"),
+        (["{file}:f", "--json", "{folder}"], "convlab check: Is a directory"),
         (["{folder}", "--function", "f", "--json", "x", "--junit", "x"], "convlab check: --json, --junit only with one file: "),
         (["{file}:f", "--jobs", "2", "--out", "x"], "convlab check: --out, --jobs only with a folder: "),
         (["{file}:f", "--jobs", "0"], "convlab check: argument --jobs: must be at least 1: '0'"),
@@ -242,6 +327,8 @@ def test_wrong_usage_is_one_line_and_code_2(convlab, student, tmp_path, argv, li
     (tmp_path / "list.json").write_text("[1]")
     (tmp_path / "word.json").write_text('{"values": "much"}')
     (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "reports").write_text("a file where reports must go")
     (tmp_path / "names.json").write_text('{"nosuch": 1}')
     code, out, err = convlab("check", *(part.format(file=path, folder=tmp_path) for part in argv))
     assert (code, out) == (2, "")
@@ -257,7 +344,8 @@ def test_help_names_every_choice(convlab):
         "docker run",
         "--network none",
         "not against a hostile program",
-        "Exit code: 0 passed, 1 failed, 2 wrong usage",
+        "Exit code: 0 passed, 1 failed, 2 wrong usage, 3 convlab or the machine failed",
+        "python -P -m convlab",
         "examples/flipped.py",
     ):
         assert promise in " ".join(out.split())

@@ -120,7 +120,7 @@ def test_a_file_imports_only_from_the_rows_above(table: list[Room], file: str) -
         if target in OUTSIDE:
             assert own == len(table) - 1, f"{file} imports the package itself, which only the last row may"
             continue
-        neighbours = "/" in file and Path(target).parent == Path(file).parent
+        neighbours = table[own].name.endswith("/") and row(table, target) == own
         assert neighbours or row(table, target) < own, f"{file} imports {target}, which does not stand above it"
 
 

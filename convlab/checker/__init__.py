@@ -200,6 +200,8 @@ class _Exam:
         search(property.strategy(self.contract), fails, random=random, examples=property.examples, shrink=not self.failures)
         smallest = min(reversed(failed), key=lambda observation: observation.case.numbers, default=None)
         self.kept += [*seen[:KEPT], *(observation for observation in failed[:1] if observation not in seen[:KEPT])]
+        if not seen:
+            return result(False, 0, "not reached: no case was run")
         if smallest is None:
             return result(True, len(seen))
         self.failures.append(smallest)

@@ -1,53 +1,30 @@
 """A folder of submissions: each file checked in processes of its own, one table at the end.
 
 Each file's report is written as soon as it is there, so an interrupted run goes on where it stopped: a file is
-checked again only if it, the settings or the checker changed.
+checked again only if it, the settings or convlab changed, or if it could not be judged.
 """
 
 from __future__ import annotations
 
-import concurrent.futures as futures
-import dataclasses
 import hashlib
+import importlib.metadata
 import json
-import multiprocessing
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import platform
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..files import file_name, write, write_json
+from ..files import check_writable, file_name, plain, write, write_json
+from . import graders
+from .graders import Settings
 from .grading import to_csv
-from .runner import FileReport, Limits, check_file
+from .isolation import FileReport
+from .isolation.submission import LARGEST_PROGRAM, require_processes
 
-
-class Interrupted(RuntimeError):
-    """A process that checks was ended from outside; what is done is kept."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to check: what `check_file` takes beside the file.
-
-    Examples
-    --------
-    >>> Settings("my_conv", op="depthwise").style
-    'convlab'
-    """
-
-    function: str
-    op: str = "conv2d"
-    style: str = "convlab"
-    seed: int = 0
-    weights: Mapping[str, float] | None = None
-    limits: Limits = field(default_factory=Limits)
-
-    def check(self, path: Path, siblings: bool = True) -> FileReport:
-        """Check one file."""
-        options = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
-        return check_file(path, siblings=siblings, **options)
+PACKAGE = Path(__file__).parents[1]
 
 
 def submissions(folder: str | os.PathLike[str], pattern: str = "*.py") -> list[str]:
@@ -61,7 +38,7 @@ def submissions(folder: str | os.PathLike[str], pattern: str = "*.py") -> list[s
     root = Path(folder)
     if not root.is_dir():
         raise NotADirectoryError(f"no such folder: {folder}")
-    names = (path.relative_to(root) for path in root.glob(pattern) if path.is_file())
+    names = (path.relative_to(root) for path in root.glob(pattern) if not path.is_dir())  # a pipe or a device is a submission that fails
     found = sorted(name.as_posix() for name in names if not any(part.startswith((".", "__")) for part in name.parts))
     if not found:
         raise ValueError(f"no file of the folder fits the pattern: folder={str(folder)!r}, pattern={pattern!r}")
@@ -74,7 +51,7 @@ def check_folder(
     out: str | os.PathLike[str],
     jobs: int = 1,
     pattern: str = "*.py",
-    done: Callable[[str, FileReport], None] = lambda name, report: None,
+    done: Callable[[str, FileReport | str], None] = lambda name, report: None,
 ) -> list[dict[str, Any]]:
     """Check every submission of a folder and write the table.
 
@@ -91,27 +68,28 @@ def check_folder(
     pattern : str
         Which files, as `pathlib.Path.glob` reads it.
     done : callable
-        Called with each name and report as it becomes known, those of an earlier run first.
+        Called with each name and report, or why there is none, as it becomes known, those of an earlier run first.
 
     Returns
     -------
     list of dict
-        The table's rows, by file.
+        The table's rows, by file. Where a file could not be judged, since the process that checks was killed, say, "passed" and "score" are
+        None; the next run checks it again.
 
     Raises
     ------
     NotADirectoryError, ValueError, OSError
-        If there are no submissions, or `out` cannot be written.
-    Interrupted
-        If the system, or a hostile submission, killed a process that checks.
+        If there are no submissions, the system cannot start processes so, or `out` cannot be written.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1: jobs={jobs}")
+    require_processes()
     names = submissions(folder, pattern)
     kept = Path(out, "reports")
     kept.mkdir(parents=True, exist_ok=True)
+    check_writable(Path(out, "table.csv"))
     common = _common_key(settings)
-    known: dict[str, FileReport] = {}
+    known: dict[str, FileReport | str] = {}
     open_keys: dict[str, str] = {}
     for name in names:
         key = _key(common, Path(folder, name), "/" in name)
@@ -121,21 +99,28 @@ def check_folder(
         else:
             known[name] = report
             done(name, report)
-    for name, report in _checked(Path(folder), list(open_keys), settings, jobs):
-        write_json(_report_path(kept, name), {"key": open_keys[name], "file": name, "report": report.to_dict()})
-        known[name] = report
-        done(name, report)
+    for name, found in _checked(Path(folder), list(open_keys), settings, jobs):
+        if isinstance(found, FileReport):
+            values = found.to_dict()
+            stored = {"key": open_keys[name], "digest": _digest(values), "file": plain(name), "report": values}
+            write_json(_report_path(kept, name), stored)
+        known[name] = found
+        done(name, found)
     rows = [row(name, known[name]) for name in names]
     write(Path(out, "table.csv"), to_csv(rows))
     write_json(Path(out, "table.json"), rows)
     return rows
 
 
-def row(name: str, report: FileReport) -> dict[str, Any]:
-    """Return a report as a row of the table."""
+def row(name: str, report: FileReport | str) -> dict[str, Any]:
+    """Return a report, or why there is none, as a row of the table."""
+    file = plain(name)
+    if isinstance(report, str):
+        message = plain(report)
+        return {"file": file, "passed": None, "score": None, "failed": "", "mistake": "", "message": message, "seconds": None}
     first = next((result for result in report.properties if result.passed is False), None)
     return {
-        "file": name,
+        "file": file,
         "passed": report.passed,
         "score": round(report.score, 4),
         "failed": first.title if first else "",
@@ -149,59 +134,71 @@ def _report_path(kept: Path, name: str) -> Path:
     return kept / file_name(name, ".json")
 
 
+# What a report depends on
+
+
 def _common_key(settings: Settings) -> bytes:
-    """Return what every report depends on, the settings and the checker's own files, as a hash."""
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
+    """Return what every report depends on, the settings, convlab's own files and what runs them, as a hash."""
+    versions = [platform.python_version(), *map(importlib.metadata.version, ("numpy", "hypothesis"))]
+    digest = hashlib.sha256(json.dumps([asdict(settings), versions], sort_keys=True).encode())
+    for file in sorted(PACKAGE.rglob("*.py")):
+        digest.update(f"{file.relative_to(PACKAGE)} ".encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.digest()
 
 
 def _key(common: bytes, path: Path, siblings: bool) -> str:
     """Return what a file's report depends on: all of the above, the file, and those beside it that it can import."""
     digest = hashlib.sha256(common)
-    for file in sorted(path.parent.rglob("*.py")) if siblings else [path]:
-        try:
-            content = file.read_bytes()
-        except OSError as error:  # the check will say so
-            content = str(error.strerror).encode()
-        digest.update(f"{file.relative_to(path.parent)} {len(content)} ".encode(errors="surrogateescape") + content)
+    for file in sorted(_programs(path.parent)) if siblings else [path]:
+        digest.update(os.fsencode(os.path.relpath(file, path.parent)) + b"\0" + _content(file))
     return digest.hexdigest()
+
+
+def _programs(root: Path) -> Iterator[str]:
+    """Yield the Python files in and below a folder; folders deeper than a path can be long hold nothing that can be imported."""
+    waiting = [os.fspath(root)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif entry.name.endswith(".py"):
+                        yield entry.path
+        except OSError:
+            continue  # nor can they be imported
+
+
+def _content(file: str | os.PathLike[str]) -> bytes:
+    """Return a hash of a program; of what is none, a pipe, a device or a file too large, what kind of thing it is."""
+    try:
+        # A pipe that nobody writes to must not be waited for.
+        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
+            status = os.fstat(opened.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_PROGRAM:
+                return f"{status.st_mode} {status.st_size} {status.st_mtime_ns}".encode()
+            return hashlib.sha256(opened.read(LARGEST_PROGRAM)).digest()
+    except OSError as error:  # the check will say so
+        return str(error.strerror).encode()
+
+
+def _digest(values: dict[str, Any]) -> str:
+    """Return a hash of a report as it is stored."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _kept(path: Path, key: str) -> FileReport | None:
     """Return the report of an earlier run if it is still valid; a damaged one is not."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        report = FileReport.from_dict(stored["report"]) if stored["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
+        stored = json.loads(path.read_bytes())
+        if stored["key"] != key or stored["digest"] != _digest(stored["report"]):
+            return None
+        report = FileReport.from_dict(stored["report"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return report if isinstance(report, FileReport) else None
 
 
-def _checked(folder: Path, names: Sequence[str], settings: Settings, jobs: int) -> Iterator[tuple[str, FileReport]]:
+def _checked(folder: Path, names: list[str], settings: Settings, jobs: int) -> Iterator[tuple[str, FileReport | str]]:
     """Yield names with their reports as they become known."""
-    if not names:
-        return
-    # Processes, since a check computes here too; spawned, since a fork would copy the progress bar's threads in the middle of their work.
-    context = multiprocessing.get_context("spawn")
-    before = set(multiprocessing.active_children())
-    pool = futures.ProcessPoolExecutor(min(jobs, len(names)), context, initializer=_quiet)
-    try:
-        tasks = {pool.submit(settings.check, folder / name, "/" in name): name for name in names}
-        for task in futures.as_completed(tasks):
-            yield tasks[task], task.result()
-    except futures.process.BrokenProcessPool as error:
-        raise Interrupted("a process that checks was killed, perhaps for want of memory: run again to go on from here") from error
-    except BaseException:
-        # Ctrl-C, or a bug: whoever is at work now would be waited for. What it runs dies with it.
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-        raise
-    pool.shutdown()
-
-
-def _quiet() -> None:
-    """Leave Ctrl-C to the process that the user sees."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return graders.checked([(name, (folder / name).absolute(), "/" in name) for name in names], settings, jobs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,11 @@ from .. import files
 from ..files import plain
 from ..tables import Table
 from ..terminal import show, waiting
-from .reading import Commands, WrongInput, add_command, at_least_one, number, refusals
+from .reading import FAILED, RIGHT, WRONG, Commands, WrongInput, add_command, at_least_one, number, refusals
 
 if TYPE_CHECKING:
-    from ..checker.batch import Settings
-    from ..checker.report import Report
+    from ..checker.graders import Settings
+
 
 ONE_FILE, FOLDER = ("json", "gradescope", "points", "visibility", "junit"), ("out", "jobs", "pattern")
 """Which options are for which kind of target."""
@@ -35,13 +36,17 @@ def add(commands: Commands) -> None:
         "whether a function of yours is a convolution",
         "Call a function of a file on small cases, from the plain to the odd, and report the smallest on which it fails\n"
         "and the mistake that gives just these numbers. A folder is checked file by file, into one table; run again, an\n"
-        "interrupted check goes on where it stopped. Exit code: 0 passed, 1 failed, 2 wrong usage.\n"
+        "interrupted check goes on where it stopped. Exit code: 0 passed, 1 failed, 2 wrong usage,\n"
+        "3 convlab or the machine failed.\n"
         "\n"
         "The file runs in a process of its own, with limits of time and memory. This protects against accidents (endless\n"
         "loops, crashes, floods of output), not against a hostile program: it can do what you can. Against that, run convlab\n"
         "itself in a container:\n"
         "  docker run --rm --network none --read-only --tmpfs /tmp --memory 6g --pids-limit 256 --cap-drop ALL \\\n"
-        '    --user 65534 -v "$PWD":/work:ro -w /work IMAGE convlab check student.py:conv2d',
+        '    --user 65534 -v "$PWD":/work:ro -w /work IMAGE convlab check student.py:conv2d\n'
+        "\n"
+        "Among submissions start it as convlab, or as python -P -m convlab: with python -m convlab, Python itself would import\n"
+        "a file of theirs named types.py, or like another of the few modules that it needs before convlab's first line.",
         "examples:\n"
         "  convlab check examples/flipped.py:conv2d             an example that comes with convlab, if there is no such file\n"
         "  convlab check student.py:my_conv --style torch --forbid torch,scipy,convlab\n"
@@ -83,7 +88,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
     try:
-        from ..checker import batch, contracts, grading, runner
+        from ..checker import contracts, graders, grading, isolation
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
@@ -100,38 +105,49 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
         if needless:
             raise ValueError(f"{', '.join(needless)} only with {'one file' if folder else 'a folder'}: {target!r}")
         contracts.check_names(arguments.op, arguments.style)
-        limits = runner.Limits(arguments.timeout, arguments.call_timeout, arguments.memory, arguments.forbid)
+        limits = isolation.Limits(arguments.timeout, arguments.call_timeout, arguments.memory, arguments.forbid)
         weights = None if arguments.weights is None else _weights(arguments.weights)
-        settings = batch.Settings(function, arguments.op, arguments.style, arguments.seed, weights, limits)
+        settings = graders.Settings(function, arguments.op, arguments.style, arguments.seed, weights, limits)
+    try:
+        isolation.require_processes()
+    except OSError as error:
+        raise WrongInput(error, FAILED) from error
     if folder:
         return _check_folder(arguments, settings, out, err)
 
     with refusals():
         for name in ("json", "gradescope", "junit"):
-            if (path := getattr(arguments, name)) is not None and not Path(path).absolute().parent.is_dir():
-                raise FileNotFoundError(f"no such folder: {Path(path).parent} (for --{name})")
+            if (path := getattr(arguments, name)) is not None:
+                if not Path(path).absolute().parent.is_dir():
+                    raise FileNotFoundError(f"no such folder: {Path(path).parent} (for --{name})")
+                files.check_writable(path)
         points = 100.0 if arguments.points is None else arguments.points
         visibility = arguments.visibility or "visible"
         grading.check_options(points, visibility)
         path = _example(target)
-        if not path.is_file():
+        if not os.path.lexists(path) or path.is_dir():
             raise FileNotFoundError(f"no such file: {target}")
-    with waiting(err, f"checking {plain(path.name)}"), _weights_refused(weights):
-        report = settings.check(path)
-    with refusals():
-        if arguments.json is not None:
-            files.write_json(arguments.json, report.to_dict())
-        if arguments.gradescope is not None:
-            files.write_json(arguments.gradescope, grading.gradescope(report, points, visibility))
-        if arguments.junit is not None:
-            files.write(arguments.junit, grading.junit([report]))
-    # What a function says may hold escape codes: they must not reach the terminal.
-    print(files.printable(str(report)))
-    return 0 if report.passed else 1
+    try:
+        with waiting(err, f"checking {plain(path.name)}"), _weights_refused(weights):
+            report = settings.check(path)
+    except OSError as error:
+        raise WrongInput(f"the check failed: {error}", FAILED) from error
+    try:
+        with refusals():
+            if arguments.json is not None:
+                files.write_json(arguments.json, report.to_dict())
+            if arguments.gradescope is not None:
+                files.write_json(arguments.gradescope, grading.gradescope(report, points, visibility))
+            if arguments.junit is not None:
+                files.write(arguments.junit, grading.junit([report]))
+    finally:
+        print(files.printable(str(report)))  # where a disk is full, too
+    return RIGHT if report.passed else WRONG
 
 
 def _check_folder(arguments: argparse.Namespace, settings: Settings, out: Console, err: Console) -> int:
     from ..checker import batch
+    from ..checker.isolation import FileReport
 
     with refusals():
         if arguments.out is None:
@@ -139,29 +155,34 @@ def _check_folder(arguments: argparse.Namespace, settings: Settings, out: Consol
         pattern = arguments.pattern or "*.py"
         names = batch.submissions(arguments.target, pattern)
         Path(arguments.out).mkdir(parents=True, exist_ok=True)
-    with waiting(err, "checking", len(names)) as progress, _weights_refused(settings.weights):
+    exposed: set[str] = set()
+    with waiting(err, "checking", len(names)) as progress, refusals():
         (task,) = progress.task_ids
 
-        def done(name: str, _: Report) -> None:
+        def done(name: str, found: FileReport | str) -> None:
+            if isinstance(found, FileReport) and found.exposed:
+                exposed.add(found.exposed)
             progress.update(task, description=plain(f"checked {name}"), advance=1)
 
-        try:
-            rows = batch.check_folder(arguments.target, settings, arguments.out, arguments.jobs or 1, pattern, done)
-        except batch.Interrupted as error:
-            raise WrongInput(str(error)) from error
-    passed = sum(row["passed"] for row in rows)
+        rows = batch.check_folder(arguments.target, settings, arguments.out, arguments.jobs or 1, pattern, done)
+    verdicts = [row["passed"] for row in rows]
     lines = [
         (
-            plain(row["file"]),
+            row["file"],
             "passed" if row["passed"] else plain(row["mistake"] or row["message"]),
-            f"{row['score']:.0%}".replace("%", " %"),
+            "" if row["passed"] is None else f"{row['score']:.0%}".replace("%", " %"),
         )
         for row in rows
     ]
     show(out, Table("", ("file", "result", "score"), lines))
     out.print()
-    out.print(f"{passed} of {len(rows)} passed; tables and reports are in {arguments.out}", soft_wrap=True)
-    return 0 if passed == len(rows) else 1
+    out.print(f"{verdicts.count(True)} of {len(rows)} passed; tables and reports are in {arguments.out}", soft_wrap=True)
+    for reason in sorted(exposed):
+        out.print(f"submissions were not kept from signalling the grader: {reason}", soft_wrap=True)
+    if None in verdicts:
+        told = next(row["message"] for row in rows if row["passed"] is None)
+        raise WrongInput(f"{verdicts.count(None)} of {len(rows)} could not be judged, run again to go on from here: {told}", FAILED)
+    return RIGHT if all(verdicts) else WRONG
 
 
 def _weights_refused(weights: Mapping[str, float] | None) -> contextlib.AbstractContextManager[None]:
@@ -179,7 +200,7 @@ def _weights(path: str) -> dict[str, float]:
 
 def _example(name: str) -> Path:
     """Return the file of this name or, where there is none and it is one of `examples/`, the shipped one."""
-    from ..checker.runner import EXAMPLES
+    from ..checker.isolation import EXAMPLES
 
     path = Path(name)
     shipped = EXAMPLES / path.name

@@ -20,8 +20,8 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 A_MODEL = f"a model's name ({', '.join(zoo.MODELS)}), a .npz file, or a directory or .safetensors file of HF Transformers"
 
 
-RIGHT, WRONG_USAGE, FAILED, INTERRUPTED, UNREAD = 0, 2, 3, 130, 141
-"""Exit codes; 1, a function that is wrong, is the checker's alone. FAILED: convlab or the machine did. UNREAD: the reader left."""
+RIGHT, WRONG, WRONG_USAGE, FAILED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141
+"""Exit codes. WRONG, a checked function, is the checker's alone. FAILED: convlab or the machine did. UNREAD: the reader left."""
 
 MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 """Errors of the system that no other input would mend."""

@@ -19,10 +19,11 @@ from hypothesis.extra.numpy import array_shapes, arrays, basic_indices, floating
 from numpy.testing import assert_array_equal
 
 import convlab as cl
-from convlab.checker import wire
+from convlab.checker.isolation import Limits, Submission, wire
+from convlab.checker.isolation.child import LINE_LOST
+from convlab.checker.isolation.fence import Fence
+from convlab.checker.isolation.process import LARGEST_OUTPUT, PASSED_ON
 from convlab.checker.outcome import Crash
-from convlab.checker.runner import LARGEST_OUTPUT, PASSED_ON, Limits, Submission
-from convlab.checker.worker import LINE_LOST, Fence
 
 X = np.arange(6.0).reshape(2, 3)
 QUICK = Limits(seconds=30, call_seconds=6)
@@ -42,17 +43,21 @@ def submission(tmp_path):
         yield make
 
 
-def alive(pid):
-    """Return whether a process runs, zombies aside."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except FileNotFoundError:
-        return False
+def alive(noted):
+    """Return whether a process runs, zombies aside: one that noted its number and the namespace in which it has it."""
+    number, namespace = noted
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # it may have ended by now
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            own = fields["NSpid"].split()[-1], os.readlink(status.with_name("ns") / "pid")
+            if own == (number, namespace) and fields["State"].split()[0] != "Z":
+                return True
+    return False
 
 
 def pids(folder):
-    """Return the process ids that a program noted in files of a folder."""
-    return [int(path.name.removeprefix("pid-")) for path in folder.glob("pid-*")]
+    """Return what `note` wrote into files of a folder."""
+    return [tuple(path.read_text().split()) for path in folder.glob("pid-*") if not path.name.endswith("~")]
 
 
 # What travels
@@ -152,6 +157,8 @@ def test_a_list_within_itself_ends():
         '{"array": {"dtype": "<f8", "shape": [4], "strides": [8], "known": 0, "offset": 24}}',
         '{"array": {"dtype": "<f8", "shape": [1], "strides": [8], "known": 0, "offset": -8}}',
         '{"array": {"dtype": "<f8", "shape": [1], "strides": [8], "known": 9, "offset": 0}}',
+        '{"array": {"dtype": "|u1", "shape": ["a", 4294967296], "strides": [1, 1], "part": 0, "offset": 0, "writeable": true}}',
+        '{"array": {"dtype": "|u1", "shape": [8.0], "strides": [1], "part": 0, "offset": 0, "writeable": true}}',
         '{"array": {}}',
         '{"pickle": "cos\\nsystem"}',
         '{"list": 3}',
@@ -397,12 +404,12 @@ def test_a_file_that_does_not_load_is_one_clear_line(submission, name):
 
 
 def test_after_a_crash_the_next_call_starts_anew(submission):
-    f = submission("import os\ndef f(n):\n  if n: os._exit(1)\n  return os.getpid()")
+    f = submission("import os\ndef f(n):\n  if n: os._exit(1)\n  return os.getcwd()")
     first = f(0)
     assert "exit code 1" in crash(f, 1)
     second = f(0)
     assert first != second
-    assert not alive(first)
+    assert not os.path.exists(first)
 
 
 def test_the_time_for_the_whole_is_bounded(submission):
@@ -431,7 +438,14 @@ def test_what_is_written_to_stdout_does_not_disturb_the_line(submission):
 
 # What it leaves behind
 
-NOTE = "import os, time, subprocess\ndef note(pid): open(os.path.join(os.path.dirname(__file__), f'pid-{pid}'), 'w').close()\n"
+NOTE = """
+import os, time, subprocess
+def note(pid):
+    path = os.path.join(os.path.dirname(__file__), f'pid-{pid}')
+    with open(path + '~', 'w') as file:
+        file.write(f"{pid} {os.readlink('/proc/self/ns/pid')}")
+    os.rename(path + '~', path)
+"""
 LEAVING = {
     "child": "def f(x): note(subprocess.Popen(['sleep', '300']).pid); return 1",
     "daemon": """
@@ -539,7 +553,7 @@ def test_it_dies_with_the_grader_and_so_does_its_folder(tmp_path):
     (tmp_path / "student.py").write_text(
         NOTE + "open(__file__ + '.cwd', 'w').write(os.getcwd())\ndef f(x):\n  note(os.getpid())\n  while True: pass"
     )
-    code = f"from convlab.checker.runner import Submission; Submission({str(tmp_path / 'student.py')!r}, 'f')(1)"
+    code = f"from convlab.checker.isolation import Submission; Submission({str(tmp_path / 'student.py')!r}, 'f')(1)"
     grader = subprocess.Popen([sys.executable, "-c", code])
     try:
         end = time.monotonic() + 30
@@ -573,6 +587,29 @@ def test_it_dies_with_the_grader_and_so_does_its_folder(tmp_path):
 def test_a_forbidden_module_is_refused(submission, name, code):
     f = submission(code.format(name), limits=Limits(forbid=("torch", name)))
     with pytest.raises((Crash, ImportError), match=f"{name}.* is forbidden here: the kernel must be your own"):
+        f(X)
+
+
+WAYS_ROUND = {
+    "the finder removed": "sys.meta_path.pop(0); import {0}",
+    "all finders replaced": "import importlib.machinery; sys.meta_path[:] = [importlib.machinery.PathFinder]; import {0}",
+    "loaded by its path": """
+import importlib.machinery, importlib.util
+sys.meta_path.pop(0)
+place = importlib.machinery.PathFinder.find_spec('{0}')
+spec = importlib.util.spec_from_file_location('other', place.origin, submodule_search_locations=place.submodule_search_locations)
+sys.modules['other'] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+""",
+    "run as a script": "import runpy; sys.meta_path.pop(0); runpy.run_module('{0}')",
+}
+
+
+@pytest.mark.parametrize("name", ["convlab", "wave", "ctypes"])
+@pytest.mark.parametrize("way", WAYS_ROUND)
+def test_there_is_no_way_round_the_fence_by_its_finder(submission, way, name):
+    f = submission(f"import sys\n{WAYS_ROUND[way].format(name)}\ndef f(x): return 1", limits=Limits(forbid=("torch", name)))
+    with pytest.raises((Crash, ImportError), match=f"{name} is forbidden here"):
         f(X)
 
 

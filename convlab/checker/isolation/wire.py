@@ -89,6 +89,8 @@ def _layout(recipe: dict[str, Any]) -> tuple[np.dtype, tuple[int, ...], tuple[in
     if not PLAIN.fullmatch(recipe["dtype"]):
         raise ValueError(f"arrays must hold plain numbers: dtype={recipe['dtype']!r}")
     dtype, shape, strides = np.dtype(recipe["dtype"]), tuple(recipe["shape"]), tuple(recipe["strides"])
+    if not all(type(number) is int for number in (*shape, *strides)):
+        raise TypeError(f"shape and strides must be whole numbers: {str((shape, strides))[:100]}")
     if math.prod(shape) * dtype.itemsize > LARGEST_BODY:
         raise TooLarge(f"arrays must have {LARGEST_BODY >> 20} MiB at most: shape={shape}, dtype={dtype}")
     return dtype, shape, strides
@@ -216,6 +218,7 @@ def unpack(
         parts.append(memoryview(body)[at : at + length])
         at += length
     own: list[Memory] = []
+    room = LARGEST_BODY
 
     def read(tree: Any) -> Any:
         if not isinstance(tree, dict):
@@ -246,6 +249,10 @@ def unpack(
         if "known" in recipe:
             return memories[range(len(memories))[recipe["known"]]].view(recipe)
         dtype, shape, strides = _layout(recipe)
+        nonlocal room
+        room -= math.prod(shape) * dtype.itemsize
+        if room < 0:
+            raise TooLarge(f"the arrays of a message must have {LARGEST_BODY >> 20} MiB at most")
         part = parts[recipe["part"]]
         compact = np.empty(shape, dtype)
         if compact.strides == strides and compact.nbytes == len(part):  # the usual case: an array that owns its memory
