@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -76,18 +75,6 @@ def check_numbers(network: Network, arrays: Mapping[str, np.ndarray]) -> None:
                 raise ValueError(f"variance + eps must be above 0, it is divided by: {name}.variance goes down to {least}")
 
 
-def parse_json(text: str | bytes, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where} is not JSON: {error}") from None
-    except RecursionError:
-        raise ValueError(f"{where} is nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} must be a JSON object: it is {type(value).__name__}")
-    return value
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object that a JSON file holds."""
-    return parse_json(files.read(path, DESCRIPTION), str(path))
+    return files.json_object(files.read(path, DESCRIPTION), str(path))

@@ -22,7 +22,7 @@ from .. import files
 from ..forward import Model, check_parameters
 from ..layers import from_dict, to_dict
 from ..preprocessing import Preprocessing
-from .checks import DESCRIPTION, check_numbers, check_size, float32, named, parse_json, refused
+from .checks import DESCRIPTION, check_numbers, check_size, float32, named, refused
 
 HEADER = "convlab"
 """Name of the npz member that holds the JSON description."""
@@ -124,7 +124,7 @@ def load(path: Path) -> Model:
         if text is None:
             raise ValueError(f"{path} is a .npz, but not a model: it has no member {HEADER!r}")
         del members[HEADER]
-        header = parse_json(text, f"{path}: member {HEADER!r}")
+        header = files.json_object(text, f"{path}: member {HEADER!r}")
         if header.get("format") != FORMAT:
             raise ValueError(f"{path} has format {header.get('format')!r}; this convlab reads format {FORMAT}")
         with named(path):
