@@ -1,4 +1,4 @@
-"""Draw the two pictures that README shows, from the engine's own numbers.
+"""Draw the pictures that README shows, from the engine's own numbers.
 
 python -m benchmarks.pictures        (needs matplotlib; a few seconds)
 """
@@ -24,10 +24,14 @@ def main() -> None:
         "im2col": figures.im2col(x, w, at=(1, 2), filter=1),
         "mobilenet_v2": figures.costs(cl.cost(cl.mobilenet_v2())),
     }
+    detector, photos = cl.load(cl.zoo.DEFAULT_DETECTOR), cl.zoo.photos()
+    for name in ("chelsea", "coffee"):
+        drawn[name] = figures.detections(photos[name], detector.detect(photos[name]))
     PICTURES.mkdir(exist_ok=True)
     for name, figure in drawn.items():
-        path = PICTURES / f"{name}.png"
-        figure.savefig(path, dpi=DPI, metadata={"Software": None})
+        path = PICTURES / f"{name}.{'jpg' if name in photos else 'png'}"
+        options = {"dpi": 80} if name in photos else {"dpi": DPI, "metadata": {"Software": None}}
+        figure.savefig(path, **options)
         print(f"{path}: {path.stat().st_size:,} bytes")
 
 

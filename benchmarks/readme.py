@@ -97,10 +97,21 @@ def separable() -> str:
 
 
 def photo() -> str:
-    """Classify a shipped photo with the embedded model."""
-    guesses = cl.load().classify(cl.zoo.photos()["chelsea"], top=3)
-    said = ", ".join(f"{label} {probability:.1%}".replace("%", " %") for label, probability in guesses)
-    return f"`convlab classify chelsea`, a photo and a trained MobileNet V2 that come with the package, says: {said}."
+    """Let the embedded networks look at two shipped photos."""
+    model, detector = cl.load(), cl.load(cl.zoo.DEFAULT_DETECTOR)
+    rows = []
+    for name in ("chelsea", "coffee"):
+        path = cl.zoo.photos()[name]
+        named = ", ".join(f"{label} {probability:.1%}".replace("%", " %") for label, probability in model.classify(path, top=3))
+        found = ", ".join(f"{label} {score:.2f}" for label, score, _ in detector.detect(path))
+        rows.append([f"`{name}`", named, found])
+    classes, things = model.network.output[-1], sum(label is not None for label in detector.labels)
+    said = (
+        f"Two photos and two networks that come with the package: MobileNet V2 with ImageNet's {classes:,} classes,"
+        f" and SSDLite on MobileNet V2 with COCO's {things}."
+    )
+    head = ["photo", "`convlab classify`", "`convlab detect`"]
+    return f"{markdown(head, rows).replace('---:', '---')}\n\n{said}"
 
 
 def replace(path: Path, body: str) -> None:

@@ -16,12 +16,13 @@ from . import weights, zoo
 from .bench import bench
 from .conv import conv2d, depthwise_conv2d, im2col, pointwise_conv2d, separable_conv2d
 from .cost import Comparison, Cost, NetworkCost, compare, cost, summary
-from .forward import Model, Step
+from .forward import Detector, Model, Step
 from .geometry import Axis, ConvGeometry, ConvSpec
 from .kernels import KERNELS, Kernel
-from .layers import Conv, Dense, Network, Pool, Residual
+from .layers import Branch, Conv, Dense, Network, Pool, Residual
 from .mobilenet import mobilenet_v1, mobilenet_v2
 from .preprocessing import Preprocessing
+from .ssd import Detection, ssd_mobilenet_v1, ssdlite_mobilenet_v2
 from .weights import save
 from .zoo import load
 
@@ -33,12 +34,15 @@ __version__ = "0.1.0"
 __all__ = [
     "KERNELS",
     "Axis",
+    "Branch",
     "Comparison",
     "Conv",
     "ConvGeometry",
     "ConvSpec",
     "Cost",
     "Dense",
+    "Detection",
+    "Detector",
     "Kernel",
     "Model",
     "Network",
@@ -60,6 +64,8 @@ __all__ = [
     "pointwise_conv2d",
     "save",
     "separable_conv2d",
+    "ssd_mobilenet_v1",
+    "ssdlite_mobilenet_v2",
     "summary",
     "weights",
     "zoo",

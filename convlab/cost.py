@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .geometry import ConvSpec, IntOrPair, Padding, integer
-from .layers import Conv, Dense, Network, Pool, Residual, Shape, Visit, walk
+from .layers import Branch, Conv, Dense, Network, Pool, Residual, Shape, Visit, walk
 from .tables import Table
 
 
@@ -175,7 +175,7 @@ def cost(
     if isinstance(what, Network):
         if height is not None or width is not None:
             raise TypeError("a network knows its own picture size: leave height and width out")
-        return NetworkCost(what, tuple(_row(visit, batch, size) for visit in walk(what)))
+        return NetworkCost(what, tuple(_row(visit, batch, size) for visit in walk(what) if not isinstance(visit.layer, Branch)))
     if not isinstance(what, ConvSpec):
         raise TypeError(f"cost counts a ConvSpec or a Network: got {type(what).__name__}")
     if height is None or width is None:
@@ -211,6 +211,8 @@ def steps_of(visit: Visit, batch: int = 1, size: int = 4) -> dict[str, Cost]:
             return steps
         case Residual():
             return {"add": Cost(elementwise=written, bytes_read=2 * size * read, bytes_written=size * written)}
+        case Branch():
+            return {}
         case Pool():
             return {"pool": Cost(elementwise=read, bytes_read=size * read, bytes_written=size * written)}
         case Dense(_, in_features, out_features, activation):
@@ -235,6 +237,8 @@ def kind_of(visit: Visit) -> str:
             return spec.kind
         case Residual():
             return "shortcut"
+        case Branch():
+            return "branch"
         case Pool():
             return "pool"
         case Dense():
@@ -268,13 +272,15 @@ def summary(network: Network) -> Table:
     counted = cost(network)
     total = counted.total
 
-    def row(name: str, kind: str, output: Shape, c: Cost) -> tuple[str, ...]:
+    def row(name: str, kind: str, output: str, c: Cost) -> tuple[str, ...]:
         share = c.macs / total.macs if total.macs else 0.0
-        return name, kind, sizes(output), f"{c.params:,}", f"{c.macs:,}", f"{share:.1%}".replace("%", " %")
+        return name, kind, output, f"{c.params:,}", f"{c.macs:,}", f"{share:.1%}".replace("%", " %")
 
-    rows = [row(layer.name, layer.kind, layer.output, layer.cost) for layer in counted.layers]
+    rows = [row(layer.name, layer.kind, sizes(layer.output), layer.cost) for layer in counted.layers]
+    outputs = network.outputs
+    given = sizes(network.output) if len(outputs) == 1 else f"{len(outputs)} outputs"
     title = f"{network.name}: parameters with batch norm and bias; MACs of one picture"
-    return Table(title, ("layer", "kind", "output", "params", "MACs", "share"), [*rows, row("total", "", network.output, total)])
+    return Table(title, ("layer", "kind", "output", "params", "MACs", "share"), [*rows, row("total", "", given, total)])
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,25 @@
-"""A network with its parameters: run it, watch it layer by layer, let it name a picture.
+"""A network with its parameters: run it, watch it layer by layer, let it name a picture or find what is on it.
 
 Nothing is fused here. Convolution, batch norm and activation are separate steps, each visible in
-`Model.trace`, so that what runs is what the papers draw.
+`Runnable.trace`, so that what runs is what the papers draw.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import images, ops
+from . import images, ops, ssd
 from .conv import KernelLike, convolve, runner
 from .cost import Cost, steps_of, summary
 from .geometry import integer
-from .layers import Conv, Dense, Network, Pool, Residual, Visit, parameter_shapes, walk
+from .layers import Branch, Conv, Dense, Layer, Network, Pool, Residual, Visit, number, parameter_shapes, walk
 from .preprocessing import Preprocessing
+from .ssd import Detection
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Step:
     ----------
     name : str
         The layer's name and what was done: ``block1.expand.conv``, ``block1.expand.batch_norm``, ...
-    layer : Conv, Residual, Pool or Dense
+    layer : Conv, Residual, Branch, Pool or Dense
         The description of the layer that the step belongs to.
     output : ndarray
         What the step gave, (N, H, W, C) or (N, C).
@@ -47,73 +48,40 @@ class Step:
     """
 
     name: str
-    layer: Conv | Residual | Pool | Dense
+    layer: Layer
     output: np.ndarray
     cost: Cost
     kernel: str | None = None
 
 
-class Model:
-    """A `Network` and its parameters.
+class Runnable:
+    """A `Network` and its parameters: what models and detectors have in common.
 
-    Parameters
+    Attributes
     ----------
     network : Network
-        The description.
-    params : mapping of str to array_like
-        An array for every name in `parameter_shapes(network)`, kept as float32.
-    labels : sequence of str, optional
-        Names of the classes, in order.
-    detail : int, optional
-        Side in pixels to which `classify` first shrinks a picture, where the network was
-        trained on small pictures scaled up.
-    preprocessing : Preprocessing, optional
-        How a picture becomes the network's input; if left out, the largest part from the middle, scaled to -1 to 1.
-
-    Raises
-    ------
-    ValueError
-        Naming every parameter that is missing, superfluous, misshapen or not of numbers; if the labels do not name every class,
-        or pictures are prepared for another size.
-    TypeError
-        If labels are not strings or detail is not an integer.
-
-    Examples
-    --------
-    >>> import convlab as cl
-    >>> model = cl.Model.random(cl.mobilenet_v1(alpha=0.25, resolution=32, classes=10), seed=0)
-    >>> model(np.zeros((2, 32, 32, 3), np.float32), kernel="im2col").shape
-    (2, 10)
+    params : dict of str to ndarray
+        Every array that the network needs, float32.
+    preprocessing : Preprocessing
+        How a picture becomes the network's input.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        params: Mapping[str, ArrayLike],
-        labels: Sequence[str] | None = None,
-        detail: int | None = None,
-        preprocessing: Preprocessing | None = None,
-    ) -> None:
+    def __init__(self, network: Network, params: Mapping[str, ArrayLike], preprocessing: Preprocessing | None = None) -> None:
         self.network = network
         self.params = _checked(network, params)
-        if isinstance(labels, (str, bytes)) or not isinstance(labels, (Iterable, type(None))):
-            raise TypeError(f"labels must be a sequence of strings: labels={labels!r}")
-        self.labels = None if labels is None else tuple(labels)
-        if self.labels is not None and not all(isinstance(label, str) for label in self.labels):
-            raise TypeError(f"labels must be a sequence of strings: labels={labels!r}")
-        self.detail = None if detail is None else integer("detail", detail, 1)
-        classes = network.output[-1]
-        if self.labels is not None and len(self.labels) != classes:
-            raise ValueError(f"labels must name every class: {len(self.labels)} labels, {classes} classes")
         self.preprocessing = Preprocessing(network.input[:2]) if preprocessing is None else preprocessing
         if self.preprocessing.size != network.input[:2]:
             raise ValueError(f"pictures must be prepared for the network's size {network.input[:2]}: size={self.preprocessing.size}")
+        self._compiled: tuple[dict[str, np.ndarray], Plan] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_compiled": None}  # a plan fits one kind of machine
 
     @classmethod
-    def random(cls, network: Network, seed: int = 0) -> Model:
-        """Return a model with random weights that keep activations at a steady size (He et al. 2015).
+    def random(cls, network: Network, seed: int = 0) -> Self:
+        """Return one with random weights that keep activations at a steady size (He et al. 2015).
 
-        Batch norm's statistics are random too, so that a test with such a model sees them.
+        Batch norm's statistics are random too, so that a test sees them.
         """
         rng = np.random.default_rng(seed)
         params = {}
@@ -129,35 +97,28 @@ class Model:
         return cls(network, params)
 
     def __repr__(self) -> str:
-        return f"Model({self.network.name}, {sum(array.size for array in self.params.values()):,} numbers)"
+        return f"{type(self).__name__}({self.network.name}, {sum(array.size for array in self.params.values()):,} numbers)"
 
     def summary(self) -> Table:
         """Return the per-layer table of the network; see `convlab.summary`."""
         return summary(self.network)
 
-    def __call__(self, x: ArrayLike, kernel: KernelLike = "auto") -> np.ndarray:
-        """Return the logits (N, classes) of preprocessed images x (N, H, W, 3) or (H, W, 3).
-
-        Parameters
-        ----------
-        x : array_like of float, (N, H, W, C) or (H, W, C)
-            Images as `preprocess` makes them. The result of a single image has no N.
-        kernel : str, Kernel or callable
-            Which kernel runs the convolutions.
+    def outputs(self, x: ArrayLike, kernel: KernelLike = "auto") -> dict[str, np.ndarray]:
+        """Return everything that the network gives for preprocessed images x (N, H, W, 3) or (H, W, 3), by the names of `Network.outputs`.
 
         Raises
         ------
         ValueError, TypeError
             If x has another shape than the network's input, or is not of floats.
         """
-        images = self._batch(x)
-        output = images
-        for step in self._run(images, kernel):
-            output = step.output
-        return output[0] if np.ndim(x) == 3 else output
+        batch = self._batch(x)
+        given: dict[str, np.ndarray] = {}
+        for _ in self._run(batch, kernel, given):
+            pass
+        return given if np.ndim(x) == 4 else {name: y[0] for name, y in given.items()}
 
     def trace(self, x: ArrayLike, kernel: KernelLike = "auto") -> Iterator[Step]:
-        """Run the model and yield every `Step`: convolution, batch norm, activation, shortcut, pooling, classifier.
+        """Run the network and yield every `Step`: convolution, batch norm, activation, shortcut, pooling, classifier.
 
         Examples
         --------
@@ -170,7 +131,7 @@ class Model:
         stem.relu6 (1, 16, 16, 8) 0
         block1.depthwise.conv (1, 16, 16, 8) 18432
         """
-        return self._run(self._batch(x), kernel)
+        return self._run(self._batch(x), kernel, {})
 
     def _batch(self, x: ArrayLike) -> np.ndarray:
         array = np.asarray(x)
@@ -181,15 +142,21 @@ class Model:
             raise ValueError(f"x must be (N, {wanted}) or ({wanted}): x.shape={array.shape}")
         return array.astype(np.float32, copy=False).reshape(-1, *self.network.input)
 
-    def _run(self, x: np.ndarray, kernel: KernelLike) -> Iterator[Step]:
-        saved: dict[str, np.ndarray] = {}  # what each shortcut carries, by the name of its first layer
-        starts = {layer.body[0].name: layer.name for layer in self.network.layers if isinstance(layer, Residual)}
+    def _run(self, x: np.ndarray, kernel: KernelLike, given: dict[str, np.ndarray]) -> Iterator[Step]:
+        """Yield every step, and put what the network gives into `given`."""
+        saved: dict[str, np.ndarray] = {}  # what each shortcut and each branch carries, by the name of its first layer
+        starts = {layer.body[0].name: layer.name for layer in self.network.layers if isinstance(layer, (Residual, Branch))}
         for visit in walk(self.network):
             if visit.layer.name in starts:
                 saved[starts[visit.layer.name]] = x
+            if isinstance(visit.layer, Branch):
+                given[visit.layer.name], x = x, saved.pop(visit.layer.name)
+                continue
             for step in self._steps(visit, x, kernel, saved):
                 yield step
                 x = step.output
+        if not isinstance(visit.layer, Branch):
+            given[visit.layer.name] = x
 
     def _steps(self, visit: Visit, x: np.ndarray, kernel: KernelLike, saved: dict[str, np.ndarray]) -> Iterator[Step]:
         """Yield the steps of one layer."""
@@ -220,7 +187,7 @@ class Model:
                     yield Step(f"{name}.{activation}", layer, ACTIVATIONS[activation](y), costs[activation])
 
     def compile(self, batch: int = 1, threads: int | None = None) -> Plan:
-        """Return the model as a `Plan`: the same logits up to rounding, many times faster.
+        """Return the network as a `Plan`: the same numbers up to rounding, many times faster.
 
         Parameters
         ----------
@@ -239,6 +206,89 @@ class Model:
         from .plan import Plan  # imported here: Numba takes its time to load
 
         return Plan(self.network, self.params, batch, threads)
+
+    def plan(self) -> Plan:
+        """Return the plan for one picture on all cores: compiled at the first call, and again once a parameter has changed."""
+        compiled = self._compiled
+        if compiled is None or not _same(compiled[0], self.params):
+            compiled = {name: array.copy() for name, array in self.params.items()}, self.compile()
+            self._compiled = compiled
+        return compiled[1]
+
+    def preprocess(self, image: images.Picture) -> np.ndarray:
+        """Return a picture as the network's input (H, W, 3), float32, prepared as `self.preprocessing` says."""
+        return self.preprocessing(images.as_rgb(image))
+
+
+class Model(Runnable):
+    """A `Network` with one output and its parameters: it names what is on a picture.
+
+    Parameters
+    ----------
+    network : Network
+        The description.
+    params : mapping of str to array_like
+        An array for every name in `parameter_shapes(network)`, kept as float32.
+    labels : sequence of str, optional
+        Names of the classes, in order.
+    detail : int, optional
+        Side in pixels to which `classify` first shrinks a picture, where the network was
+        trained on small pictures scaled up.
+    preprocessing : Preprocessing, optional
+        How a picture becomes the network's input; if left out, the largest part from the middle, scaled to -1 to 1.
+
+    Raises
+    ------
+    ValueError
+        Naming every parameter that is missing, superfluous, misshapen or not of numbers; or if the labels do not name every class;
+        if the network has several outputs; or if pictures are prepared for another size.
+    TypeError
+        If labels are not strings or detail is not an integer.
+
+    Examples
+    --------
+    >>> import convlab as cl
+    >>> model = cl.Model.random(cl.mobilenet_v1(alpha=0.25, resolution=32, classes=10), seed=0)
+    >>> model(np.zeros((2, 32, 32, 3), np.float32), kernel="im2col").shape
+    (2, 10)
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        params: Mapping[str, ArrayLike],
+        labels: Sequence[str] | None = None,
+        detail: int | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        super().__init__(network, params, preprocessing)
+        if isinstance(labels, (str, bytes)) or not isinstance(labels, (Iterable, type(None))):
+            raise TypeError(f"labels must be a sequence of strings: labels={labels!r}")
+        self.labels = None if labels is None else tuple(labels)
+        if self.labels is not None and not all(isinstance(label, str) for label in self.labels):
+            raise TypeError(f"labels must be a sequence of strings: labels={labels!r}")
+        self.detail = None if detail is None else integer("detail", detail, 1)
+        classes = network.output[-1]
+        if self.labels is not None and len(self.labels) != classes:
+            raise ValueError(f"labels must name every class: {len(self.labels)} labels, {classes} classes")
+
+    def __call__(self, x: ArrayLike, kernel: KernelLike = "auto") -> np.ndarray:
+        """Return the logits (N, classes) of preprocessed images x (N, H, W, 3) or (H, W, 3).
+
+        Parameters
+        ----------
+        x : array_like of float, (N, H, W, C) or (H, W, C)
+            Images as `preprocess` makes them. The result of a single image has no N.
+        kernel : str, Kernel or callable
+            Which kernel runs the convolutions.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If x has another shape than the network's input, or is not of floats.
+        """
+        (logits,) = self.outputs(x, kernel).values()
+        return logits
 
     def preprocess(self, image: images.Picture) -> np.ndarray:
         """Return a picture as the network's input (H, W, 3), float32, prepared as `self.preprocessing` says."""
@@ -273,7 +323,7 @@ class Model:
             raise ValueError(f"only a network with a classifier can name pictures: {self.network.name!r} ends in {last.name!r}")
         x = self.preprocess(image)
         with np.errstate(all="ignore"):  # judged by what comes out
-            logits = self.compile()(x) if kernel is None else self(x, kernel)
+            logits = self.plan()(x) if kernel is None else self(x, kernel)
         if not np.isfinite(logits).all():
             raise ValueError(
                 f"the network must answer with finite numbers: some of the logits of {self.network.name!r} are infinite or none"
@@ -281,6 +331,121 @@ class Model:
         probabilities = ops.softmax(logits.astype(np.float64))
         order = np.argsort(-probabilities, kind="stable")[:top]
         return [(self.labels[i] if self.labels else f"class {i}", float(probabilities[i])) for i in order]
+
+
+class Detector(Runnable):
+    """An SSD and its parameters: it finds what is on a picture, and where.
+
+    Parameters
+    ----------
+    network : Network
+        With an output `boxes0`, `boxes1`, ... and an output `scores0`, `scores1`, ... for each map, such as `ssdlite_mobilenet_v2` and
+        `ssd_mobilenet_v1` build.
+    params : mapping of str to array_like
+        An array for every name in `parameter_shapes(network)`, kept as float32.
+    labels : sequence of str or None
+        Name of each column of the scores; None for columns that name nothing, such as the first, the background.
+    anchors : sequence of sequence of (float, float), optional
+        Scale and width-to-height ratio of each anchor in a cell, map by map; `ssd.shapes()` if left out.
+    preprocessing : Preprocessing, optional
+        How a picture becomes the network's input; left out, its sides are scaled each on its own, and 0 to 255 become -1 to 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter, the labels or the anchors do not fit the network.
+
+    Examples
+    --------
+    >>> import convlab as cl
+    >>> detector = cl.load("ssdlite_mobilenet_v2_coco")
+    >>> detector.detect(cl.zoo.photos()["chelsea"], kernel="im2col")[0].label
+    'cat'
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        params: Mapping[str, ArrayLike],
+        labels: Sequence[str | None] | None = None,
+        anchors: ssd.Shapes | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        super().__init__(network, params, preprocessing or Preprocessing(network.input[:2], "stretch"))
+        self.shapes = ssd.shapes() if anchors is None else tuple(tuple((float(s), float(r)) for s, r in cell) for cell in anchors)
+        self.anchors = ssd.anchors(network, self.shapes)
+        columns = ssd.columns(network)
+        if labels is None:
+            labels = [None, *(f"class {i}" for i in range(1, columns))]
+        self.labels = tuple(labels)
+        if not all(isinstance(label, (str, type(None))) for label in self.labels) or isinstance(labels, str):
+            raise TypeError(f"labels must be strings, or None where a column names nothing: labels={labels!r}")
+        if len(self.labels) != columns or not any(self.labels):
+            raise ValueError(
+                f"labels must name at least one column of scores, None the others: {len(self.labels)} labels, {columns} columns"
+            )
+
+    def __call__(self, x: ArrayLike, kernel: KernelLike = "auto") -> dict[str, np.ndarray]:
+        """Return the network's outputs for preprocessed images x (N, H, W, 3) or (H, W, 3): see `outputs`."""
+        return self.outputs(x, kernel)
+
+    def detect(
+        self, image: images.Picture, threshold: float = 0.5, iou: float = 0.5, top: int = 20, kernel: KernelLike | None = None
+    ) -> list[Detection]:
+        """Return what is on a picture, and where, likeliest first.
+
+        Parameters
+        ----------
+        image : path or ndarray of uint8, (H, W, 3), (H, W, 4), (H, W, 1) or (H, W)
+            A picture of any size. Reading a path needs Pillow.
+        threshold : float
+            The least score, from 0 to 1.
+        iou : float
+            From 0 to 1: of two boxes with more intersection over union than this, the likelier one stays.
+        top : int
+            How many at most.
+        kernel : str, Kernel or callable, optional
+            As in `outputs`; the fastest if left out.
+
+        Returns
+        -------
+        list of Detection
+            (label, score, box), the box (x, y, width, height) in pixels of the upright picture, origin at the top left. A box may
+            reach beyond the picture.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If threshold or iou is not in 0 to 1, or top is below 1; or as reading the picture raises them.
+
+        Examples
+        --------
+        >>> import convlab as cl
+        >>> faces = cl.load("ssd_mobilenet_v1_faces")
+        >>> faces.detect(cl.zoo.photos()["rocket"], kernel="im2col")
+        []
+        """
+        for name, value in (("threshold", threshold), ("iou", iou)):
+            if not 0 <= number(name, value) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1: {name}={value}")
+        top = integer("top", top, 1)
+        pixels = images.as_rgb(image)
+        outputs = self.outputs(self.preprocessing(pixels), "auto" if kernel is None else kernel)
+        encoded, logits = ssd.gathered(outputs)
+        named = [i for i, label in enumerate(self.labels) if label is not None]
+        scores = ssd.sigmoid(logits[:, named].astype(np.float64))
+        best = scores.argmax(axis=1)
+        scores = scores[np.arange(len(best)), best]
+        boxes = ssd.decode(encoded, self.anchors).clip(0, 1)  # cut off where the network saw no further
+        kept = np.flatnonzero(scores >= threshold)
+        kept = kept[ssd.suppress(boxes[kept], scores[kept], iou, top)]
+        frame = self.preprocessing.frame(*pixels.shape[:2])
+        return [Detection(str(self.labels[named[best[i]]]), float(scores[i]), ssd.in_pixels(boxes[i], frame)) for i in kept]
+
+
+def _same(some: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> bool:
+    """Return whether two sets of parameters are the same to the bit; a pass over them takes less than packing them for a plan."""
+    return some.keys() == others.keys() and all(np.array_equal(some[name].view(np.uint32), others[name].view(np.uint32)) for name in some)
 
 
 def check_parameters(network: Network, found: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> None:

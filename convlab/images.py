@@ -102,6 +102,21 @@ def _refusals(name: str, formats: str = "") -> Iterator[None]:
             raise ValueError(f"{name} is not a picture that Pillow can read: {error}") from error
 
 
+def endings() -> tuple[str, ...]:
+    """Return what the names of pictures in the formats that are read end in: ".jpg", ".png", ...
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError('reading pictures needs Pillow: pip install "convlab-engine[lab]"') from None
+    return tuple(ending for ending, name in Image.registered_extensions().items() if name in FORMATS)
+
+
 def _loaded(picture: PillowImage) -> np.ndarray:
     """Return an opened Pillow picture as uint8 (H, W, 3), upright; its size is judged before it is decoded."""
     _check_size(picture)
@@ -253,9 +268,10 @@ FILTERS: Mapping[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = Mappin
         "hamming": (1.0, lambda t: np.sinc(t) * (0.54 + 0.46 * np.cos(np.pi * t))),
         "lanczos": (3.0, lambda t: np.sinc(t) * np.sinc(t / 3)),
         "nearest": (0.0, np.ones_like),
+        "corner": (1.0, lambda t: 1 - t),
     }
 )
-"""Pillow's filters: how far each reaches, in pixels, and its weight at a distance within that."""
+"""How far each filter reaches, in pixels, and its weight at a distance within that: Pillow's, and TensorFlow 1's bilinear one, "corner"."""
 
 
 def interpolation(source: int, target: int, resample: str = "bilinear") -> np.ndarray:
@@ -263,6 +279,7 @@ def interpolation(source: int, target: int, resample: str = "bilinear") -> np.nd
 
     New pixel centres are laid over the old ones; each weighs its neighbours with the filter, one old pixel
     to the unit, or, where the picture shrinks, one new pixel, so that every old pixel counts. "nearest" takes the pixel it lies in.
+    "corner" lays the first pixels' corners on each other, and weighs two neighbours however much the picture shrinks.
 
     Examples
     --------
@@ -271,6 +288,8 @@ def interpolation(source: int, target: int, resample: str = "bilinear") -> np.nd
            [0.        , 0.14285714, 0.42857143, 0.42857143]])
     """
     step = source / target
+    if resample == "corner":
+        return np.maximum(1 - np.abs(np.arange(source) - np.minimum(np.arange(target) * step, source - 1)[:, None]), 0)
     centres = (np.arange(target) + 0.5) * step
     if resample == "nearest":
         return (np.arange(source) == np.floor(centres)[:, None]).astype(np.float64)
@@ -324,5 +343,18 @@ def middle(image: np.ndarray, height: int, width: int, even: bool = False) -> np
     if any(missing):
         image = np.pad(image, [*((zeros // 2, zeros - zeros // 2) for zeros in missing), (0, 0)])
     rests = image.shape[0] - height, image.shape[1] - width
-    top, left = (round(rest / 2) if even else rest // 2 for rest in rests)
+    top, left = (margin(rest, even) for rest in rests)
     return image[top : top + height, left : left + width]
+
+
+def margin(rest: int, even: bool = False) -> int:
+    """Return how much of a rest lies in front of the middle, and if it is negative, how much is added there.
+
+    Examples
+    --------
+    >>> margin(5), margin(7, even=True), margin(-5)
+    (2, 4, -2)
+    """
+    if rest < 0:
+        return -(-rest // 2)
+    return round(rest / 2) if even else rest // 2

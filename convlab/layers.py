@@ -90,6 +90,21 @@ class Residual:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """Layers beside the way: their result is an output of the network, named like the branch, and the network goes on with their input."""
+
+    name: str
+    body: tuple[Conv, ...]
+
+    def __post_init__(self) -> None:
+        if not self.body:
+            raise ValueError(f"a branch must have at least one layer: {self.name!r} has none")
+        for member in self.body:
+            if not isinstance(member, Conv):
+                raise TypeError(f"a branch is made of Conv layers: {self.name!r} holds a {type(member).__name__}")
+
+
+@dataclass(frozen=True)
 class Pool:
     """Global average pooling: (H, W, C) -> (C,)."""
 
@@ -116,12 +131,15 @@ class Dense:
         object.__setattr__(self, "out_features", integer("out_features", self.out_features, 1))
 
 
-Layer = Conv | Residual | Pool | Dense
+Layer = Conv | Residual | Branch | Pool | Dense
 
 
 @dataclass(frozen=True)
 class Visit:
-    """A layer as `walk` meets it: with the shapes of its input and output, and a convolution's geometry."""
+    """A layer as `walk` meets it: with the shapes of its input and output, and a convolution's geometry.
+
+    A `Branch`'s input is what its body gave, its output what the network goes on with.
+    """
 
     layer: Layer
     input: Shape
@@ -139,7 +157,7 @@ class Network:
         For tables and reports.
     input : (int, int, int)
         (H, W, C) of the pictures it takes.
-    layers : tuple of Conv, Residual, Pool, Dense
+    layers : tuple of Conv, Residual, Branch, Pool, Dense
 
     Raises
     ------
@@ -171,14 +189,34 @@ class Network:
             names.add(visit.layer.name)
 
     @property
+    def outputs(self) -> dict[str, Shape]:
+        """Name and shape of everything that the network gives: the branches' results, and the last layer's if it is no branch."""
+        named: dict[str, Shape] = {}
+        for visit in walk(self):
+            if isinstance(visit.layer, Branch):
+                named[visit.layer.name] = visit.input
+        if not isinstance(self.layers[-1], Branch):
+            named[visit.layer.name] = visit.output
+        return named
+
+    @property
     def output(self) -> Shape:
-        """Shape of the last layer's output."""
-        *_, last = walk(self)
-        return last.output
+        """Shape of the only output.
+
+        Raises
+        ------
+        ValueError
+            If there are several.
+        """
+        outputs = self.outputs
+        if len(outputs) > 1:
+            raise ValueError(f"{self.name!r} has {len(outputs)} outputs, not one: {', '.join(outputs)}")
+        (shape,) = outputs.values()
+        return shape
 
 
 def walk(network: Network) -> Iterator[Visit]:
-    """Yield every layer in running order; a `Residual` comes after its body, as the addition it is."""
+    """Yield every layer in running order; a `Residual` comes after its body, as the addition it is, and so does a `Branch`."""
     shape: Shape = network.input
     for layer in network.layers:
         for visit in _visit(layer, shape):
@@ -201,6 +239,13 @@ def _visit(layer: Layer, shape: Shape) -> Iterator[Visit]:
             if inner != shape:
                 raise ValueError(f"a shortcut needs equal shapes: {layer.name!r} turns {shape} into {inner}")
             yield Visit(layer, shape, shape)
+        case Branch():
+            inner = shape
+            for member in layer.body:
+                for visit in _visit(member, inner):
+                    yield visit
+                    inner = visit.output
+            yield Visit(layer, inner, shape)
         case Pool():
             _fits(layer, len(shape) == 3, shape, "(H, W, C)")
             yield Visit(layer, shape, shape[2:])
@@ -237,14 +282,14 @@ def parameter_shapes(network: Network) -> dict[str, Shape]:
             case Dense(name, in_features, out_features):
                 shapes[f"{name}.weight"] = (in_features, out_features)
                 shapes[f"{name}.bias"] = (out_features,)
-            case Residual() | Pool():
+            case Residual() | Branch() | Pool():
                 pass
             case _:
                 assert_never(visit.layer)
     return shapes
 
 
-_TYPES: dict[str, type[Layer]] = {kind.__name__: kind for kind in (Conv, Residual, Pool, Dense)}
+_TYPES: dict[str, type[Layer]] = {kind.__name__: kind for kind in (Conv, Residual, Branch, Pool, Dense)}
 
 
 def to_dict(network: Network) -> dict[str, Any]:
@@ -252,7 +297,7 @@ def to_dict(network: Network) -> dict[str, Any]:
 
     def plain(layer: Layer) -> dict[str, Any]:
         record = {"type": type(layer).__name__, **dataclasses.asdict(layer)}
-        if isinstance(layer, Residual):
+        if isinstance(layer, (Residual, Branch)):
             record["body"] = [plain(member) for member in layer.body]
         return record
 

@@ -120,7 +120,7 @@ def mobilenet_v1(
     padding: NetworkPadding = "same",
     *,
     rho: float = 1.0,
-    eps: float = 1e-3,
+    eps: float | None = 1e-3,
 ) -> Network:
     """MobileNet V1: a stem, 13 separable blocks, pooling, a classifier.
 
@@ -136,8 +136,8 @@ def mobilenet_v1(
         TensorFlow's rule, or one zero on every side as in PyTorch. They differ at stride 2.
     rho : float
         Resolution multiplier: the picture's side is ``round(rho * resolution)``.
-    eps : float
-        Batch norm's epsilon.
+    eps : float or None
+        Batch norm's epsilon. None: batch norm is folded into the convolutions, each has a bias.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def mobilenet_v2(
     padding: NetworkPadding = "same",
     *,
     rho: float = 1.0,
-    eps: float = 1e-3,
+    eps: float | None = 1e-3,
 ) -> Network:
     """MobileNet V2: a stem, 17 inverted residual blocks (10 with a shortcut), a head, pooling, a classifier.
 

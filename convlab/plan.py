@@ -40,7 +40,7 @@ from .cost import sizes
 from .geometry import ConvGeometry, ConvSpec, integer
 from .kernels import simd, tiled
 from .kernels.crew import available
-from .layers import Conv, Dense, Layer, Network, Pool, Residual
+from .layers import Branch, Conv, Dense, Layer, Network, Pool, Residual
 from .tables import Table
 
 SIZE = 4
@@ -111,6 +111,8 @@ def _groups(network: Network, params: Mapping[str, np.ndarray]) -> Iterator[_Gro
 
     def fold(layer: Layer) -> _Folded:
         nonlocal shape
+        if isinstance(layer, Branch):
+            raise ValueError(f"a plan has one output: {network.name!r} has {', '.join(network.outputs)}")
         assert not isinstance(layer, Residual)
         folded = _folded(layer, shape, params)
         shape = folded.geometry.out_shape

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal, NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -20,8 +20,17 @@ from . import images
 from .geometry import integer
 from .layers import number
 
-Fit = Literal["square", "shorter", "stretch", "crop"]
-FITS: tuple[Fit, ...] = ("square", "shorter", "stretch", "crop")
+Fit = Literal["square", "shorter", "stretch", "crop", "pad"]
+FITS: tuple[Fit, ...] = ("square", "shorter", "stretch", "crop", "pad")
+
+
+class Frame(NamedTuple):
+    """The part of a picture that a network sees, in the picture's pixels; a padded one reaches beyond the picture."""
+
+    x: float
+    y: float
+    width: float
+    height: float
 
 
 @dataclass(frozen=True, init=False)
@@ -32,14 +41,15 @@ class Preprocessing:
     ----------
     size : (int, int)
         Height and width of the input in pixels.
-    fit : "square", "shorter", "stretch" or "crop"
+    fit : "square", "shorter", "stretch", "crop" or "pad"
         "square": the largest part of this shape from the middle, scaled. "shorter": the whole scaled so that its shorter
         side becomes `shorter`, then `size` cut from the middle, zeros beyond its edge. "stretch": the whole scaled to `size`.
         "crop": `size` cut from the middle, nothing scaled.
+        "pad": black added at the right or below until it has the proportions of `size`, then scaled.
     shorter : int, optional
         For "shorter"; the size's shorter side if left out.
     resample : str
-        A filter of `images.FILTERS`, as Pillow defines them.
+        A filter of `images.FILTERS`.
     mean, deviation : float, or three of them
         Of each channel, where a pixel is 0 to 255: ``(pixel - mean) / deviation``. 127.5 and 127.5 give -1 to 1.
     order : "RGB" or "BGR"
@@ -133,11 +143,41 @@ class Preprocessing:
                 return self._scaled(pixels, height, width)
             case "crop":
                 return images.middle(pixels, height, width, even=self.middle == "even")
+            case "pad":
+                tall, wide = _smallest(pixels.shape[:2], self.size)
+                rest = (0, tall - pixels.shape[0]), (0, wide - pixels.shape[1]), (0, 0)
+                return self._scaled(np.pad(pixels, rest) if tall * wide > pixels[:, :, 0].size else pixels, height, width)
             case "shorter":
-                side, (rows, columns) = self.shorter or min(self.size), pixels.shape[:2]
-                # Rounded down, as Transformers and torchvision do.
-                scaled = (side, int(side * columns / rows)) if rows <= columns else (int(side * rows / columns), side)
-                return images.middle(self._scaled(pixels, *scaled), height, width, even=self.middle == "even")
+                return images.middle(self._scaled(pixels, *self._shortened(pixels.shape)), height, width, even=self.middle == "even")
+
+    def _shortened(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return to which height and width a picture is scaled: rounded down, as Transformers and torchvision do."""
+        side, (rows, columns) = self.shorter or min(self.size), shape[:2]
+        return (side, int(side * columns / rows)) if rows <= columns else (int(side * rows / columns), side)
+
+    def frame(self, rows: int, columns: int) -> Frame:
+        """Return what the network sees of a picture of rows x columns pixels.
+
+        Examples
+        --------
+        >>> Preprocessing((512, 512), "pad").frame(300, 451)
+        Frame(x=0.0, y=0.0, width=451.0, height=451.0)
+        """
+        height, width = self.size
+        match self.fit:
+            case "square":
+                tall, wide = _largest((rows, columns), self.size)
+                return Frame(float((columns - wide) // 2), float((rows - tall) // 2), float(wide), float(tall))
+            case "stretch":
+                return Frame(0.0, 0.0, float(columns), float(rows))
+            case "pad":
+                tall, wide = _smallest((rows, columns), self.size)
+                return Frame(0.0, 0.0, float(wide), float(tall))
+            case "shorter" | "crop":
+                tall, wide = self._shortened((rows, columns)) if self.fit == "shorter" else (rows, columns)
+                top, left = (images.margin(whole - part, self.middle == "even") for whole, part in ((tall, height), (wide, width)))
+                across, down = columns / wide, rows / tall
+                return Frame(left * across, top * down, width * across, height * down)
 
     def _scaled(self, pixels: np.ndarray, height: int, width: int) -> np.ndarray:
         if pixels.shape[:2] == (height, width):
@@ -151,6 +191,14 @@ def _largest(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
     if height * columns <= width * rows:
         return height, max(1, round(height * columns / rows))
     return max(1, round(width * rows / columns)), width
+
+
+def _smallest(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of the smallest frame round a picture that has the proportions of `size`."""
+    (height, width), (rows, columns) = shape[:2], size
+    if height * columns >= width * rows:
+        return height, max(width, round(height * columns / rows))
+    return max(height, round(width * rows / columns)), width
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> Any:

@@ -16,6 +16,7 @@ from rich.text import Text
 from .cost import Comparison, cost
 from .files import plain, printable
 from .layers import Network
+from .ssd import Detection
 from .tables import Table
 
 
@@ -65,6 +66,15 @@ def bars(guesses: Sequence[tuple[str, float]]) -> RichTable:
     for label, probability in guesses:
         grid.add_row(plain(label), f"{probability:.2%}".replace("%", " %"), ProgressBar(total=1, completed=probability, width=24))
     return grid
+
+
+def detections(found: Sequence[Detection]) -> Table:
+    """Return the table of what a detector found."""
+    rows = [
+        (plain(label), f"{score:.2f}", *(f"{part:.0f}".replace("-0", "0") if abs(part) < 0.5 else f"{part:.0f}" for part in box))
+        for label, score, box in found
+    ]
+    return Table("what is where, in pixels", ("found", "score", "x", "y", "width", "height"), rows or [("nothing", *[""] * 5)])
 
 
 def waiting(err: Console, text: str, total: int | None = None) -> Progress:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -12,9 +13,11 @@ from . import zoo
 from .bench import bench, duration
 from .conv import KernelLike, conv2d, depthwise_conv2d, separable_conv2d
 from .cost import Comparison, compare, cost, sizes
-from .forward import Model
+from .forward import Detector, Model
 from .mobilenet import mobilenet_v1, mobilenet_v2
-from .terminal import bars, say, show, show_comparison, show_kinds, waiting
+from .terminal import bars, detections, say, show, show_comparison, show_kinds, waiting
+
+T = TypeVar("T")
 
 
 def tour(out: Console, err: Console, size: int = 56, kernel: KernelLike | None = None) -> int:
@@ -34,11 +37,12 @@ def tour(out: Console, err: Console, size: int = 56, kernel: KernelLike | None =
     _networks(out)
     _photos(out, err, kernel)
     _part(out, "Next")
-    say(out, "Count a layer of your own, read a network layer by layer, classify a picture of yours:")
+    say(out, "Count a layer of your own, read a network layer by layer, look at a picture of yours:")
     out.print()
     out.print("  convlab cost 224x224x3 --filters 32 --kernel 3 --stride 2 --padding same")
     out.print("  convlab summary mobilenet_v2 --alpha 0.75 --resolution 192")
     out.print("  convlab classify photo.jpg")
+    out.print("  convlab detect photo.jpg --out marked.png")
     return 0
 
 
@@ -114,18 +118,20 @@ def _networks(out: Console) -> None:
 
 
 def _photos(out: Console, err: Console, kernel: KernelLike | None) -> None:
-    _part(out, "4  A network at work")
+    _part(out, "4  Networks at work")
     photos = zoo.photos()
-    with waiting(err, "classifying two photos"):
-        model = zoo.load()
-        first, guesses = _timed_classify(model, photos["chelsea"], kernel)
-        again, _ = _timed_classify(model, photos["chelsea"], kernel)
-        _, coffee = _timed_classify(model, photos["coffee"], kernel)
-    macs, labels = cost(model.network).macs, model.labels or ()
+    with waiting(err, "looking at two photos"):
+        model, detector = zoo.load(), zoo.load(zoo.DEFAULT_DETECTOR)
+        assert isinstance(model, Model)
+        assert isinstance(detector, Detector)
+        first, guesses = _timed(lambda: model.classify(photos["chelsea"], 5, kernel))
+        again, _ = _timed(lambda: model.classify(photos["chelsea"], 5, kernel))
+        coffee = model.classify(photos["coffee"], 5, kernel)
+        found = detector.detect(photos["coffee"], kernel=kernel)
     say(
         out,
-        f"{zoo.DEFAULT} comes with convlab: MobileNet V2 with real weights, {macs:,} MACs a picture. It is shown a photo of"
-        " chelsea, who is a cat:",
+        f"{zoo.DEFAULT} comes with convlab: MobileNet V2 with real weights, {cost(model.network).macs:,} MACs a picture, and ImageNet's"
+        f" {model.network.output[-1]:,} classes. It is shown a photo of Chelsea, who is a cat:",
     )
     out.print()
     out.print(bars(guesses))
@@ -136,12 +142,14 @@ def _photos(out: Console, err: Console, kernel: KernelLike | None) -> None:
     out.print()
     say(
         out,
-        f"Which is wrong, as it must be: the model knows {len(labels)} classes only ({', '.join(labels)}), and the probabilities"
-        " of these add up to 100 % whatever is on the picture.",
+        f"{zoo.DEFAULT_DETECTOR} puts heads on such a network, {cost(detector.network).macs:,} MACs in all, and says what is where. In the"
+        " same photo it finds:",
     )
+    out.print()
+    show(out, detections(found), words=1)
 
 
-def _timed_classify(model: Model, photo: Path, kernel: KernelLike | None) -> tuple[float, list[tuple[str, float]]]:
+def _timed(call: Callable[[], T]) -> tuple[float, T]:
     start = time.perf_counter()
-    guesses = model.classify(photo, 5, kernel)
-    return time.perf_counter() - start, guesses
+    result = call()
+    return time.perf_counter() - start, result

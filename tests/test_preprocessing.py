@@ -18,7 +18,7 @@ def small(**options) -> cl.Model:
     return cl.Model(net, cl.Model.random(net).params, preprocessing=cl.Preprocessing((32, 32), **options))
 
 
-@pytest.mark.parametrize("name", images.FILTERS)
+@pytest.mark.parametrize("name", [name for name in images.FILTERS if name != "corner"])
 @pytest.mark.parametrize(("source", "target"), [((300, 451), (256, 384)), ((30, 45), (64, 61)), ((7, 5), (3, 2)), ((8, 8), (4, 4))])
 def test_filters_are_pillows(name: str, source: tuple[int, int], target: tuple[int, int]) -> None:
     """Pillow counts its weights in fixed point: seldom does a pixel round to the other side."""
@@ -30,7 +30,7 @@ def test_filters_are_pillows(name: str, source: tuple[int, int], target: tuple[i
     assert (ours != theirs).mean() < 0.1
 
 
-@pytest.mark.parametrize("name", images.FILTERS)
+@pytest.mark.parametrize("name", [name for name in images.FILTERS if name != "corner"])
 def test_every_filter_keeps_a_constant(name: str) -> None:
     np.testing.assert_allclose(images.interpolation(13, 5, name).sum(1), 1, rtol=1e-12)
     np.testing.assert_allclose(images.interpolation(5, 13, name).sum(1), 1, rtol=1e-12)
@@ -83,7 +83,7 @@ def test_it_travels_with_the_model(tmp_path: Path) -> None:
     [
         ({"size": (0, 3)}, "size height must be at least 1"),
         ({"size": 3}, "size must be a pair"),
-        ({"fit": "fill"}, "fit must be one of square, shorter, stretch, crop: fit='fill'"),
+        ({"fit": "fill"}, "fit must be one of square, shorter, stretch, crop, pad: fit='fill'"),
         ({"resample": "cubic"}, "resample must be one of bilinear, bicubic, "),
         ({"mean": (1, 2)}, "mean must be a number or three"),
         ({"mean": float("nan")}, "mean must be finite"),
@@ -114,3 +114,45 @@ def test_a_network_without_a_classifier_names_nothing() -> None:
     net = cl.Network("trunk", (32, 32, 3), cl.mobilenet_v1(0.25, 32).layers[:-1])
     with pytest.raises(ValueError, match="only a network with a classifier can name pictures: 'trunk' ends in 'pool'"):
         cl.Model.random(net).classify(np.zeros((32, 32, 3), np.uint8))
+
+
+# What detectors need
+
+
+def test_corner_is_tensorflows_first_bilinear_filter() -> None:
+    """Two neighbours, from ``source = target * in / out``, by the definition."""
+    pixels = RNG.integers(0, 256, (7, 11, 3)).astype(np.float64)
+    expected = np.empty((4, 5, 3))
+    for i in range(4):
+        for j in range(5):
+            y, x = i * 7 / 4, j * 11 / 5
+            top, left = int(y), int(x)
+            bottom, right = min(top + 1, 6), min(left + 1, 10)
+            upper = pixels[top, left] * (1 - (x - left)) + pixels[top, right] * (x - left)
+            lower = pixels[bottom, left] * (1 - (x - left)) + pixels[bottom, right] * (x - left)
+            expected[i, j] = upper * (1 - (y - top)) + lower * (y - top)
+    np.testing.assert_allclose(images.resize(pixels, 4, 5, "corner"), expected, rtol=1e-5)
+
+
+def test_padding_is_black_at_the_right_or_below() -> None:
+    white = np.full((2, 4, 3), 255, np.uint8)
+    low = cl.Preprocessing((4, 4), "pad")(white)
+    assert (low[:2] == 1).all()
+    assert (low[2:] == -1).all()
+    high = cl.Preprocessing((4, 4), "pad")(white.transpose(1, 0, 2))
+    np.testing.assert_array_equal(high, low.transpose(1, 0, 2))
+
+
+@pytest.mark.parametrize("fit", ["square", "shorter", "stretch", "pad"])
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30), (40, 40), (31, 47)])
+def test_the_frame_is_where_the_network_looks(fit: str, shape: tuple[int, int]) -> None:
+    """A ramp of brightness says which part of the picture each pixel of the input is."""
+    ramp = np.stack(np.broadcast_arrays(np.arange(shape[0])[:, None], np.arange(shape[1]), 0), axis=2).astype(np.uint8)
+    ready = cl.Preprocessing((20, 20), fit, 25 if fit == "shorter" else None, mean=0, deviation=1)
+    seen, frame = ready(ramp), ready.frame(*shape)
+    for axis, (start, size, edge) in enumerate(((frame.y, frame.height, shape[0]), (frame.x, frame.width, shape[1]))):
+        places = start + (np.arange(20) + 0.5) * size / 20 - 0.5
+        inside = (places > 1.5) & (places < edge - 2.5)
+        assert inside.sum() > 8
+        middle = seen[:, 8, 0] if axis == 0 else seen[8, :, 1]
+        np.testing.assert_allclose(middle[inside], places[inside], atol=0.6)

@@ -59,14 +59,23 @@ def test_without_labels_and_detail(tmp_path: Path) -> None:
     assert back.detail is None
 
 
+def with_filter(numbers: list[float]) -> cl.Model:
+    """Return a model whose first layer has these numbers first in its filters."""
+    random = cl.Model.random(SMALL)
+    weight = random.params["stem.weight"].copy()
+    weight.flat[: len(numbers)] = numbers
+    return cl.Model(SMALL, {**random.params, "stem.weight": weight})
+
+
 @given(st.lists(st.floats(-65504, 65504, width=32), min_size=4, max_size=4))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_float16_rounds_to_11_bits(tmp_path: Path, numbers: list[float]) -> None:
-    random = cl.Model.random(SMALL)
-    model = cl.Model(SMALL, {**random.params, "stem.beta": np.array(numbers, np.float32)})
+def test_float16_rounds_filters_to_11_bits(tmp_path: Path, numbers: list[float]) -> None:
+    model = with_filter(numbers)
     cl.save(model, tmp_path / "half.npz", dtype="float16")
     for name, array in cl.load(tmp_path / "half.npz").params.items():
         exact = model.params[name].astype(np.float64)
+        if exact.ndim == 1:
+            np.testing.assert_array_equal(array, exact)
         # Half a unit of the 11th bit; below 2^-14 float16 is subnormal, with steps of 2^-24.
         assert (np.abs(array - exact) <= np.maximum(2.0**-11 * np.abs(exact), 2.0**-25)).all()
         assert array.dtype == np.float32
@@ -80,12 +89,60 @@ def test_float16_halves_the_file(tmp_path: Path) -> None:
 
 
 def test_numbers_too_large_for_float16_are_refused(model: cl.Model, tmp_path: Path) -> None:
-    large = cl.Model(SMALL, {**model.params, "stem.beta": np.array([1, 2, 1e5, 3])})
-    with pytest.raises(ValueError, match=r"stem\.beta holds numbers too large for float16: at most 65504"):
+    large = with_filter([1, 2, 1e5, 3])
+    with pytest.raises(ValueError, match=r"stem\.weight holds numbers too large for float16: at most 65504"):
         cl.save(large, tmp_path / "m.npz", dtype="float16")
     assert list(tmp_path.iterdir()) == []
     cl.save(large, tmp_path / "m.npz")
-    np.testing.assert_array_equal(cl.load(tmp_path / "m.npz").params["stem.beta"], large.params["stem.beta"])
+    np.testing.assert_array_equal(cl.load(tmp_path / "m.npz").params["stem.weight"], large.params["stem.weight"])
+
+
+@given(st.lists(st.floats(-6e4, 6e4, width=32), min_size=40, max_size=40))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_uint8_keeps_each_weight_within_half_a_step_of_its_channel(tmp_path: Path, numbers: list[float]) -> None:
+    layers = cl.Conv("wide", cl.ConvSpec(16, 2, 3), eps=None), cl.Conv("deep", cl.ConvSpec.depthwise(2, 2), eps=None)
+    net = cl.Network("n", (4, 4, 16), layers)
+    wide, deep = np.resize(numbers, (3, 3, 16, 2)), np.resize(numbers, (2, 2, 1, 2))
+    model = cl.Model(net, {**cl.Model.random(net).params, "wide.weight": wide, "deep.weight": deep})
+    cl.save(model, tmp_path / "eight.npz", dtype="uint8")
+    back = cl.load(tmp_path / "eight.npz").params
+    channels = model.params["wide.weight"].astype(np.float64).reshape(-1, 2)
+    step = (channels.max(0) - channels.min(0)) / 255
+    apart = np.abs(back["wide.weight"].reshape(-1, 2) - channels)
+    assert (apart <= 0.5 * step + 2.0**-20 * np.abs(channels).max(0)).all()
+    np.testing.assert_array_equal(back["deep.weight"], model.params["deep.weight"].astype(np.float16))  # small filters have 16 bits
+    np.testing.assert_array_equal(back["wide.bias"], model.params["wide.bias"])
+
+
+def test_uint8_quarters_the_file_and_keeps_a_constant_channel(tmp_path: Path) -> None:
+    model = cl.Model.random(cl.mobilenet_v1(0.5, 32, classes=10))
+    cl.save(model, tmp_path / "whole.npz")
+    cl.save(model, tmp_path / "eight.npz", dtype="uint8")
+    assert (tmp_path / "eight.npz").stat().st_size < 0.3 * (tmp_path / "whole.npz").stat().st_size
+    net = cl.Network("n", (4, 4, 16), (cl.Conv("wide", cl.ConvSpec(16, 2, 3), eps=None),))
+    cl.save(cl.Model(net, {"wide.weight": np.full((3, 3, 16, 2), -0.7), "wide.bias": np.ones(2)}), tmp_path / "flat.npz", dtype="uint8")
+    np.testing.assert_array_equal(cl.load(tmp_path / "flat.npz").params["wide.weight"], np.float32(-0.7))
+
+
+@given(st.integers(0, 2**32), st.floats(0.001, 1000), st.floats(-100, 100), st.integers(2, 256))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_was_8_bits_stays_so(tmp_path: Path, seed: int, scale: float, low: float, steps: int) -> None:
+    net = cl.Network("n", (4, 4, 16), (cl.Conv("wide", cl.ConvSpec(16, 8, 3), eps=None),))
+    whole = np.random.default_rng(seed).integers(0, steps, (3, 3, 16, 8))
+    weight = (whole * scale + low).astype(np.float32)
+    cl.save(cl.Model(net, {"wide.weight": weight, "wide.bias": np.zeros(8)}), tmp_path / "m.npz", dtype=lambda name: "uint8")
+    back = cl.load(tmp_path / "m.npz").params["wide.weight"]
+    np.testing.assert_allclose(back, weight, rtol=0, atol=2.0**-19 * np.abs(weight).max())
+    cl.save(cl.Model(net, {"wide.weight": back, "wide.bias": np.zeros(8)}), tmp_path / "again.npz", dtype="uint8")
+    np.testing.assert_allclose(cl.load(tmp_path / "again.npz").params["wide.weight"], back, rtol=0, atol=2.0**-19 * np.abs(weight).max())
+
+
+def test_uint8_has_no_place_for_what_is_not_finite(tmp_path: Path) -> None:
+    model = cl.Model.random(cl.mobilenet_v1(0.25, 32, classes=10))
+    weight = np.where(model.params["block5.pointwise.weight"] > 0, np.inf, 1)
+    with pytest.raises(ValueError, match=r"block5\.pointwise\.weight holds numbers that are not finite: uint8 has no place"):
+        cl.save(cl.Model(model.network, {**model.params, "block5.pointwise.weight": weight}), tmp_path / "m.npz", dtype="uint8")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("net", [cl.mobilenet_v1(0.25, 32, classes=2), cl.mobilenet_v2(0.35, 33, classes=4, padding="symmetric", eps=1e-5)])
@@ -105,8 +162,8 @@ def test_the_ending_must_be_npz(model: cl.Model, tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.parametrize("dtype", ["float64", "int8", "bfloat16", ""])
-def test_the_dtype_must_be_one_of_two(model: cl.Model, tmp_path: Path, dtype: str) -> None:
-    with pytest.raises(ValueError, match=f'dtype must be "float32" or "float16": dtype=\'{dtype}\''):
+def test_the_dtype_must_be_one_of_three(model: cl.Model, tmp_path: Path, dtype: str) -> None:
+    with pytest.raises(ValueError, match=f'dtype must be "float32", "float16" or "uint8": dtype=\'{dtype}\''):
         cl.save(model, tmp_path / "m.npz", dtype)
 
 
@@ -143,7 +200,7 @@ def test_saving_into_a_missing_directory_is_refused(model: cl.Model, tmp_path: P
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such file or directory: .*absent"):
         cl.weights.load(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match=r"no such model or path: .*absent.*; the embedded models are mobilenet_v2_cifar10"):
+    with pytest.raises(FileNotFoundError, match=r"no such model or path: .*absent.*; the embedded models are mobilenet_v2_imagenet"):
         cl.load(tmp_path / name)
 
 
@@ -411,9 +468,9 @@ def test_a_broken_header_is_refused(saved: Path, text: str, message: str) -> Non
         cl.load(saved)
 
 
-@pytest.mark.parametrize("number", [0, 2, None, "1"])
+@pytest.mark.parametrize("number", [0, 3, None, "1"])
 def test_another_format_is_refused(saved: Path, number: object) -> None:
-    with pytest.raises(ValueError, match=rf"has format {number!r}; this convlab reads format 1"):
+    with pytest.raises(ValueError, match=rf"has format {number!r}; this convlab reads formats 1 and 2"):
         cl.load(header(saved, format=number))
 
 

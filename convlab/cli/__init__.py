@@ -1,4 +1,4 @@
-"""The command line: `tour`, `cost`, `summary`, `classify`, `bench`, `check`, `step`, `notebooks`, one file each.
+"""The command line: `tour`, `cost`, `summary`, `classify`, `detect`, `bench`, `check`, `step`, `notebooks`, one file each.
 
 `add` gives a command its arguments; `run` takes them, parsed, and two consoles, `out` for what was asked
 and `err` for progress and complaints, and returns the exit code. What a user got wrong ends as one line on stderr and
@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..terminal import Terminal
-from . import bench, check, classify, cost, notebooks, step, summary, tour
+from . import bench, check, classify, cost, detect, notebooks, step, summary, tour
 from .reading import FAILED, INTERRUPTED, RIGHT, UNREAD, WRONG_USAGE, Parser, WrongInput, complain, missing
 
-COMMANDS = (tour, cost, summary, classify, bench, check, step, notebooks)
+COMMANDS = (tour, cost, summary, classify, detect, bench, check, step, notebooks)
 """In the order in which help lists them."""
 
 

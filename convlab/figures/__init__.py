@@ -48,6 +48,7 @@ from .canvas import (
 )
 from .channels import wiring
 from .charts import costs, plans, roofline, times
+from .detections import detections
 from .grids import im2col, paddings, window, windows
 from .networks import blocks
 from .tensors import activations, feature_maps, filters
@@ -71,6 +72,7 @@ __all__ = [
     "activations",
     "blocks",
     "costs",
+    "detections",
     "feature_maps",
     "filters",
     "im2col",

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 
 from ..cost import kind_of, sizes
-from ..layers import Conv, Dense, Network, Pool, Residual, Visit, walk
+from ..layers import Branch, Conv, Dense, Network, Pool, Residual, Shape, Visit, walk
 from .canvas import BLACK, GREY, KINDS, SMALL, TEXT, VERMILLION, WIDTH, Picture, checked, page, tint
 
 ROW = 0.44
@@ -27,11 +27,15 @@ class _Block:
     @property
     def form(self) -> object:
         """What must agree for two blocks to be drawn as one."""
-        return self.visits[0].input, self.visits[-1].output, tuple(_said(visit) for visit in self.convolutions), self.shortcut
+        return self.visits[0].input, self.output, tuple(_said(visit) for visit in self.convolutions), self.shortcut
 
     @property
     def convolutions(self) -> tuple[Visit, ...]:
-        return tuple(visit for visit in self.visits if not isinstance(visit.layer, Residual))
+        return tuple(visit for visit in self.visits if not isinstance(visit.layer, (Residual, Branch)))
+
+    @property
+    def output(self) -> Shape:
+        return self.convolutions[-1].output
 
     @property
     def shortcut(self) -> bool:
@@ -74,6 +78,8 @@ def _said(visit: Visit) -> str:
             return f"{out_features} classes"
         case Residual():
             return "+"
+        case Branch():
+            return "output"
         case _:
             assert_never(visit.layer)
 
@@ -121,7 +127,7 @@ def blocks(network: Network) -> Picture:
         name = line.names[0]
         axes.text(0, y, line.title, fontsize=TEXT, va="center", gid=f"name {name}")
         axes.text(left - 0.25, y, sizes(line.visits[0].input), fontsize=SMALL, ha="right", va="center", gid=f"input {name}")
-        axes.text(right + 0.1, y, sizes(line.visits[-1].output), fontsize=SMALL, va="center", gid=f"output {name}")
+        axes.text(right + 0.1, y, sizes(line.output), fontsize=SMALL, va="center", gid=f"output {name}")
         end = left
         for k, visit in enumerate(line.convolutions):
             x = left + k * (width + gap)
@@ -150,8 +156,9 @@ def blocks(network: Network) -> Picture:
             axes.plot([end, right + 0.05], [y, y], color=VERMILLION, linewidth=1.2, zorder=0)
             axes.plot([plus], [y], "o", color="white", markeredgecolor=VERMILLION, markersize=9)
             axes.text(plus, y, "+", fontsize=TEXT, ha="center", va="center_baseline", color=BLACK)
+    filled = KINDS.keys() - {"shortcut"}
     drawn = dict.fromkeys(kind_of(visit) for line in lines for visit in line.visits)
-    handles: list[Artist] = [Patch(facecolor=tint(KINDS[kind]), edgecolor=KINDS[kind], label=kind) for kind in drawn if kind != "shortcut"]
+    handles: list[Artist] = [Patch(facecolor=tint(KINDS[kind]), edgecolor=KINDS[kind], label=kind) for kind in drawn if kind in filled]
     if any(isinstance(visit.layer, Conv) and visit.layer.activation is None for line in lines for visit in line.visits):
         handles.append(Patch(facecolor="white", edgecolor=GREY, linestyle="--", label="linear"))
     if "shortcut" in drawn:

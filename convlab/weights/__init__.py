@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from .. import files
-from ..forward import Model
+from ..forward import Detector, Model
 from . import npz, onnx, safetensors, timm, torch, transformers
 from .checks import CLASSES, DESCRIPTION, NUMBERS, named, read_json
 from .npz import FORMAT, HEADER, save
@@ -28,7 +28,7 @@ def _safetensors(path: Path) -> Model:
         return torch.model(safetensors.read_file(path))
 
 
-FORMATS: Mapping[str, Callable[[Path], Model]] = MappingProxyType(
+FORMATS: Mapping[str, Callable[[Path], Model | Detector]] = MappingProxyType(
     {
         ".npz": npz.load,
         ".safetensors": _safetensors,
@@ -41,7 +41,7 @@ FORMATS: Mapping[str, Callable[[Path], Model]] = MappingProxyType(
 """The usual ending of each format, and its reader."""
 
 
-def load(path: str | os.PathLike[str]) -> Model:
+def load(path: str | os.PathLike[str]) -> Model | Detector:
     """Read a model from a file or directory of any of the formats; its content says which, not its name.
 
     Parameters
@@ -96,7 +96,7 @@ def kind(path: Path) -> str | None:
     return None
 
 
-def _folder(folder: Path) -> Model:
+def _folder(folder: Path) -> Model | Detector:
     if (folder / "config.json").exists():
         return _configured(folder, None)
     found = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in FORMATS]

@@ -13,20 +13,22 @@ from types import MappingProxyType
 import numpy as np
 
 from .. import weights
-from ..forward import Model
+from ..forward import Detector, Model
 
 _HERE = Path(__file__).parent
 
-MODELS: Mapping[str, Path] = MappingProxyType({name: _HERE / f"{name}.npz" for name in ("mobilenet_v2_cifar10", "mobilenet_v1_cifar10")})
-"""The embedded models: name -> file. The card of each stands beside it, ending in `.md`.
+CLASSIFIERS = ("mobilenet_v2_imagenet", "mobilenet_v2_cifar10", "mobilenet_v1_cifar10")
+"""The two of CIFAR-10 were trained by one recipe and do the same number of multiply-accumulates, so they can be compared."""
 
-Both were trained by one recipe and do the same number of multiply-accumulates, so they can be compared.
-"""
+DETECTORS = ("ssdlite_mobilenet_v2_coco", "ssd_mobilenet_v1_faces")
 
-DEFAULT = "mobilenet_v2_cifar10"
+MODELS: Mapping[str, Path] = MappingProxyType({name: _HERE / f"{name}.npz" for name in CLASSIFIERS + DETECTORS})
+"""The embedded models: name -> file. The card of each stands beside it, ending in `.md`."""
+
+DEFAULT, DEFAULT_DETECTOR = CLASSIFIERS[0], DETECTORS[0]
 
 
-def load(name: str | os.PathLike[str] = DEFAULT) -> Model:
+def load(name: str | os.PathLike[str] = DEFAULT) -> Model | Detector:
     """Return an embedded model by name, or a foreign one by path.
 
     Parameters
@@ -37,7 +39,7 @@ def load(name: str | os.PathLike[str] = DEFAULT) -> Model:
 
     Returns
     -------
-    Model
+    Model or Detector
 
     Raises
     ------
@@ -47,8 +49,8 @@ def load(name: str | os.PathLike[str] = DEFAULT) -> Model:
     Examples
     --------
     >>> import convlab as cl
-    >>> cl.load("mobilenet_v2_cifar10").network.input
-    (64, 64, 3)
+    >>> cl.load("mobilenet_v2_imagenet").labels[:3]
+    ('tench', 'goldfish', 'great white shark')
     """
     if name in MODELS:
         return weights.load(MODELS[str(name)])
