@@ -145,24 +145,43 @@ def npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def a_directory(rng: random.Random, folder: Path, saved: Path) -> Path:
-    """Make a directory as Transformers saves it, its config or its tensors changed."""
-    path = folder / "saved"
+PROCESSOR = {
+    "do_resize": True,
+    "size": {"shortest_edge": 46},
+    "resample": 2,
+    "do_center_crop": True,
+    "crop_size": {"height": 40, "width": 40},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+
+
+def a_directory(rng: random.Random, folder: Path, saved: list[Path]) -> Path:
+    """Make a directory as Transformers saves it: its config, its processor's, its tensors or the index of its shards changed."""
+    path, source = folder / "saved", rng.choice(saved)
     path.mkdir()
-    config, tensors = (saved / "config.json").read_bytes(), (saved / "model.safetensors").read_bytes()
-    match rng.randrange(4):
-        case 0:
-            config = bent(rng, config)
-        case 1 | 2:
-            config = json.dumps(changed(rng, json.loads(config))).encode()
-        case _ if rng.random() < 0.5:
-            tensors = bent(rng, tensors)
-        case _:
-            length = struct.unpack("<Q", tensors[:8])[0]
-            head = json.dumps(changed(rng, json.loads(tensors[8 : 8 + length]))).encode()
-            tensors = struct.pack("<Q", len(head)) + head + tensors[8 + length :]
-    (path / "config.json").write_bytes(config)
-    (path / "model.safetensors").write_bytes(tensors)
+    content = {name: (source / name).read_bytes() for name in ("config.json", "model.safetensors")}
+    length = struct.unpack("<Q", content["model.safetensors"][:8])[0]
+    head = json.loads(content["model.safetensors"][8 : 8 + length])
+    if rng.random() < 0.5:
+        content["preprocessor_config.json"] = json.dumps(PROCESSOR).encode()
+    if rng.random() < 0.3:
+        content["shard.safetensors"] = content.pop("model.safetensors")
+        places = {name: "shard.safetensors" for name in head if name != "__metadata__"}
+        content["model.safetensors.index.json"] = json.dumps({"weight_map": places}).encode()
+    name = rng.choice(list(content))
+    if rng.random() < 0.3:
+        content[name] = bent(rng, content[name])
+    elif name.endswith(".json"):
+        content[name] = json.dumps(changed(rng, json.loads(content[name]))).encode()
+    else:
+        new = json.dumps(changed(rng, head)).encode()
+        content[name] = struct.pack("<Q", len(new)) + new + content[name][8 + length :]
+    for name, data in content.items():
+        (path / name).write_bytes(data)
     return path
 
 
@@ -244,9 +263,9 @@ def main(seed: int, count: int) -> dict[str, Any]:
             saved.append(write(Path(base, f"right{i}"), {**config, **LABELS}, tensors_of(source(config), config["model_type"])))
         cl.save(models[0], Path(base, "right.npz"))
         kinds: dict[str, tuple[Callable[..., Path], list[Any], Callable[[str], list[str]]]] = {
-            "npz": (an_npz, [models], lambda path: ["classify", "chelsea", "--kernel", "im2col", "--model", path]),
-            "transformers": (a_directory, saved, lambda path: ["summary", path]),
-            "pictures": (a_picture, [right], lambda path: ["classify", path, "--kernel", "im2col", "--model", f"{base}/right.npz"]),
+            "npz": (an_npz, models, lambda path: ["classify", "chelsea", "--kernel", "im2col", "--model", path]),
+            "transformers": (a_directory, saved, lambda path: ["classify", "chelsea", "--kernel", "im2col", "--model", path]),
+            "pictures": (a_picture, right, lambda path: ["classify", path, "--kernel", "im2col", "--model", f"{base}/right.npz"]),
         }
         for _, _, command in kinds.values():  # what is loaded once is loaded before memory is measured
             verdict(command("chelsea"))
@@ -256,7 +275,7 @@ def main(seed: int, count: int) -> dict[str, Any]:
             for i in range(count):
                 rng = random.Random(f"{seed} {kind} {i}")
                 with tempfile.TemporaryDirectory(dir=base) as folder:
-                    path = make(rng, Path(folder), rng.choice(given) if kind == "transformers" else given[0])
+                    path = make(rng, Path(folder), given)
                     code, trouble = verdict(command(str(path)))
                 codes[code] += 1
                 if trouble:
