@@ -634,14 +634,15 @@ def test_a_bug_keeps_its_traceback(monkeypatch, error):
         cli.run(["summary", "mobilenet_v1"])
 
 
-def test_out_of_memory_is_one_line(convlab, monkeypatch):
+@pytest.mark.parametrize(("where", "argv"), [("zoo.load", ["classify", "chelsea"]), ("cli.summary.summary", ["summary", "mobilenet_v1"])])
+def test_out_of_memory_is_one_line(convlab, monkeypatch, where, argv):
     def full(name):
         raise MemoryError("Unable to allocate 9 TiB")
 
-    monkeypatch.setattr(cl.zoo, "load", full)
-    code, out, err = convlab("classify", "chelsea")
+    monkeypatch.setattr(f"convlab.{where}", full)
+    code, out, err = convlab(*argv)
     assert (code, out) == (3, "")
-    assert_one_line(err, "convlab classify: not enough memory: Unable to allocate 9 TiB")
+    assert_one_line(err, f"convlab {argv[0]}: not enough memory: Unable to allocate 9 TiB")
 
 
 @pytest.mark.skipif(bool(config.DISABLE_JIT), reason="whole networks on uncompiled tiles take minutes")

@@ -77,6 +77,9 @@ def run(argv: Sequence[str]) -> int:
             raise
         complain(err, prog, refusal)
         code = refusal.code
+    except MemoryError as error:
+        complain(err, prog, f"not enough memory: {error}".rstrip(": "))
+        code = FAILED
     except KeyboardInterrupt:
         code = INTERRUPTED
     except OSError as error:
