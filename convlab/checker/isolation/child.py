@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ... import geometry
+from ..outcome import watch
 from . import wire
 from .fence import Fence
 
@@ -105,8 +106,6 @@ class Child:
         self.id = 0
         self.path = ""
         self.function: Callable[..., Any] = repr  # until the file is loaded
-        self.earlier: list[Any] = []  # the memory of the last results
-        self.earlier_bytes: list[bytes] = []
 
     def serve(self) -> None:
         while (request := self.receive()) is not None:
@@ -114,7 +113,7 @@ class Child:
             try:
                 reply = self.answer(text, body)
             except BaseException as error:  # SystemExit and KeyboardInterrupt too: they end the function, not the check
-                reply, _ = wire.pack(None, fault=fault(error, self.path), id=self.id)
+                reply = wire.pack(None, fault=fault(error, self.path), id=self.id)
             if os.getpid() != self.pid:
                 os._exit(0)  # a fork of the function came home: it must not answer a second time
             for stream in (sys.stdout, sys.stderr):
@@ -154,31 +153,16 @@ class Child:
         return sys.modules.get("convlab.geometry", geometry).ConvSpec(**fields)
 
     def answer(self, text: bytes, body: bytes) -> bytes:
-        value, header, memories = wire.unpack(text, body, spec=self.spec)
+        value, header = wire.unpack(text, body, self.spec, layouts=True)
         self.id = header["id"]
-        reply: bytes
         if header["do"] == "hello":
-            reply, _ = wire.pack(self.exposed, id=self.id)
-            return reply
+            return wire.pack(self.exposed, id=self.id)
         if header["do"] == "load":
             self.load(**value)
-            reply, _ = wire.pack(parameters(self.function), id=self.id)
-            return reply
-        args, kwargs = value
-        before = [memory.read() for memory in memories]
+            return wire.pack(parameters(self.function), id=self.id)
         self.soil()
-        result = self.function(*args, **kwargs)
-        changes: dict[str, Any] = {}
-        # A result of the call before may change too, where a function gives out the same buffer again.
-        for name, known, old in (("input", memories, before), ("earlier", self.earlier, self.earlier_bytes)):
-            for i, (memory, data) in enumerate(zip(known, old, strict=True)):
-                if (after := memory.read()) != data:
-                    changes[f"{name} {i}"] = after
-                    old[i] = after  # what the grader knows from now on
-        reply, own = wire.pack(result, [*memories, *self.earlier], id=self.id, **changes)
-        if own:
-            self.earlier, self.earlier_bytes = own, [memory.read() for memory in own]
-        return reply
+        seen = watch(self.function, **value)
+        return wire.pack(seen.value, id=self.id, changed=seen.changed, aliases=seen.aliases, overwritten=seen.overwritten)
 
     def soil(self) -> None:
         """Fill the small blocks that NumPy keeps for reuse with odd bytes: what `np.empty` gives out must not be right by chance.

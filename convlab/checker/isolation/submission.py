@@ -19,7 +19,7 @@ from typing import Any
 
 from ...files import printable
 from ...geometry import ConvSpec
-from ..outcome import Crash
+from ..outcome import CallArguments, Crash, Outcome, Watched
 from . import wire
 from .child import LINE_LOST
 from .limits import STANDARD, Limits
@@ -30,7 +30,7 @@ START_SECONDS = 30.0
 """For Python and NumPy to load, on however busy a machine."""
 
 
-class Submission:
+class Submission(Watched):
     r"""A function of a file, called in a process of its own; a context manager.
 
     After a crash the next call starts a new process, but what was too slow twice is not called a third time.
@@ -83,7 +83,6 @@ class Submission:
         self._output: list[str] = []
         self._process: Process | None = None
         self._calls = 0
-        self._earlier: list[wire.Memory] = []
 
     def __enter__(self) -> Submission:
         return self
@@ -125,9 +124,7 @@ class Submission:
                 raise Crash(f"{self.path.name} has a signature that none can have: {error}") from error
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function in the other process.
-
-        Arguments that it changed are changed here too, and a result that shares memory with them does so here.
+        """Call the function in the other process. The arguments here stay as they are.
 
         Raises
         ------
@@ -136,21 +133,27 @@ class Submission:
         Exception
             What the function raised: of the same built-in type, or of a type of the same name.
         """
+        return self.watch([(args, kwargs)]).value
+
+    def watch(self, calls: Sequence[CallArguments], size: int = 0, most: int | None = None) -> Outcome:
+        """Call the function in the other process, where it is watched: see `outcome.watch`."""
         if self._too_slow >= 2:
             raise Crash(f"calls took longer than {self.limits.call_seconds:g} s twice: it is not called again")
         if self._process is None:
             self.load()
-        header, result = self._exchange("one call", self.limits.call_seconds, "call", (args, kwargs))
-        if "fault" not in header:
-            return result
-        raise self._error(header["fault"])
+        what = "one call" if len(calls) == 1 else f"{len(calls)} calls"
+        task = {"calls": [(list(positional), dict(keywords)) for positional, keywords in calls], "size": size, "most": most}
+        header, value = self._exchange(what, self.limits.call_seconds * len(calls), "call", task)
+        if "fault" in header:
+            raise self._error(header["fault"])
+        return Outcome(value, changed=header["changed"], aliases=header["aliases"], overwritten=header["overwritten"])
 
     def close(self) -> None:
         """Let the process end, kill what is left, and complain about it in `left`."""
         self._stop(gracefully=True)
 
     def _stop(self, gracefully: bool = False, crashed: bool = False) -> None:
-        process, self._process, self._earlier = self._process, None, []
+        process, self._process = self._process, None
         if process is None:
             return
         by_itself = process.end(gracefully)
@@ -171,7 +174,7 @@ class Submission:
         if text not in self.left:
             self.left.append(text)
 
-    def _exchange(self, what: str, seconds: float, do: str, value: Any) -> tuple[dict[str, Any], Any]:
+    def _exchange(self, what: str, seconds: float, do: str, asked: Any) -> tuple[dict[str, Any], Any]:
         """Ask the other process and return the header and value of its answer; every way to have none is a `Crash`."""
         assert self._process is not None
         process = self._process
@@ -180,19 +183,16 @@ class Submission:
             if remaining <= 0:
                 raise Stopped("time")
             self._calls += 1
-            message, memories = wire.pack(value, do=do, id=self._calls)
+            message = wire.pack(asked, layouts=True, do=do, id=self._calls)
             try:
-                text, body = process.exchange(message, min(seconds, remaining))
-                result, header, own = wire.unpack(text, body, [*memories, *self._earlier], ConvSpec)
+                value, header = wire.unpack(*process.exchange(message, min(seconds, remaining)), ConvSpec)
                 if header["id"] != self._calls:
                     raise ValueError("it answers another call")
-                for name, known in (("input", memories), ("earlier", self._earlier)):
-                    for i, memory in enumerate(known):
-                        if f"{name} {i}" in header:
-                            memory.write(header[f"{name} {i}"])
                 if "fault" in header:
                     header["fault"] = _fault(**header["fault"])
-            except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
+                elif do == "call":
+                    header = _seen(asked["calls"][-1], **header)
+            except wire.REFUSED as error:
                 raise Stopped(f"what came back is no answer ({error}): did the function write into the line to the grader?") from error
         except Stopped as stop:
             self._too_slow += stop.why == "time"
@@ -201,9 +201,7 @@ class Submission:
         except BaseException:  # Ctrl-C, or a bug of ours
             self._stop()
             raise
-        if own:
-            self._earlier = own
-        return header, result
+        return header, value
 
     def _reason(self, what: str, seconds: float, remaining: float, stop: Stopped, output: bytes) -> str:
         if stop.why == "time":
@@ -284,6 +282,14 @@ def _fault(type: str, kinds: Sequence[str], message: str, where: str | None) -> 
     """Return what is told of an exception, as it must be."""
     said = {name: printable(str(text))[:2000] for name, text in (("type", type), ("message", message), ("where", where or ""))}
     return {**said, "kinds": [str(kind) for kind in kinds]}
+
+
+def _seen(call: CallArguments, id: int, changed: Sequence[Any], aliases: Sequence[int], overwritten: bool) -> dict[str, Any]:
+    """Return what is told of a call beside its result, as it must be."""
+    positional, keywords = call
+    if not all(name in keywords if isinstance(name, str) else name in range(len(positional)) for name in changed):
+        raise ValueError("it names arguments that there are not")
+    return {"id": id, "changed": tuple(changed), "aliases": tuple(map(int, aliases)), "overwritten": bool(overwritten)}
 
 
 def _at(fault: dict[str, Any]) -> str:

@@ -1,35 +1,39 @@
-"""How arguments and results travel between the grader and the file under test: a JSON header, then raw bytes.
+"""How arguments and results travel between the grader and the child: a JSON header, then raw bytes.
 
-Nothing is ever unpickled, because unpickling runs what the other side wrote. An array travels as the bytes it
-spans in memory and a recipe (dtype, shape, strides, offset), so Fortran order, negative strides and broadcast axes arrive as
-they were. A result that shares memory with an argument, or with the result of the call before, is sent
-as a recipe over that memory, and the grader rebuilds the sharing on its own arrays. Memory that two arguments share is not kept shared.
+Nothing is ever unpickled, because unpickling runs what the other side wrote. Arrays travel by value. How an argument lies in memory
+(Fortran order, negative strides, broadcast axes) travels with it; of a result only the numbers do. What the function does to its
+arguments is seen where it runs, see `checker/outcome.py`.
 
-The child loads this file by its path, without the package: it imports NumPy and the standard library alone.
+The child loads this file too: it needs NumPy and the standard library alone.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
-import math
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+
+from ...files import printable
 
 HEAD = struct.Struct(">IQ")
 """What stands before each message: the lengths of its header and of its bytes."""
 
 LARGEST_HEADER = 4 * 2**20
 LARGEST_BODY = 32 * 2**20
-DEEPEST = 6  # of lists in lists: arguments and results need three
+MOST_PARTS = 1000
+DEEPEST = 9  # of lists in lists: the arguments of several calls need eight
 
 PLAIN = re.compile(r"[<>|=](b1|[iu][1248]|f[248]|c8|c16)")
 """The dtypes that travel: numbers and truth values. Objects are pointers, which mean nothing elsewhere; long doubles differ by machine."""
+
+REFUSED = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
+"""What `unpack` raises where a message is not as `pack` makes them: it may come from a hostile program."""
 
 
 class Foreign:
@@ -45,69 +49,18 @@ class TooLarge(ValueError):
     """A message is larger than the limits above."""
 
 
-class Memory:
-    """The bytes that an array spans, gaps between its elements included."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-        steps = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)] if array.size else []
-        self.start = array.__array_interface__["data"][0] + sum(step for step in steps if step < 0)
-        self.size = sum(map(abs, steps)) + array.itemsize if array.size else 0
-
-    def read(self) -> bytes:
-        return ctypes.string_at(self.start, self.size)
-
-    def write(self, data: bytes) -> None:
-        """Overwrite all of it, as the other side did to its copy."""
-        if len(data) != self.size:
-            raise ValueError(f"memory must be overwritten as a whole: {self.size} bytes, given {len(data)}")
-        ctypes.memmove(self.start, data, self.size)
-
-    def holds(self, other: Memory) -> bool:
-        return other.size > 0 and self.start <= other.start and other.start + other.size <= self.start + self.size
-
-    def view(self, recipe: dict[str, Any]) -> np.ndarray:
-        """Return the array that a recipe describes over this memory, which it keeps alive."""
-        dtype, shape, strides = _layout(recipe)
-        # The bounds are judged by NumPy on a stand-in of the same size, because an interface is trusted blindly.
-        offset = recipe["offset"]
-        np.ndarray(shape, dtype, buffer=np.empty(self.size, np.uint8), offset=offset, strides=strides)
-        return np.asarray(_Window(self.array, self.start + offset, dtype, shape, strides))
-
-
-class _Window:
-    """An array to be, over memory that belongs to another."""
-
-    def __init__(self, owner: np.ndarray, start: int, dtype: np.dtype, shape: Sequence[int], strides: Sequence[int]) -> None:
-        self.owner = owner
-        data = (start, not owner.flags.writeable)
-        self.__array_interface__ = {"version": 3, "data": data, "typestr": dtype.str, "shape": shape, "strides": strides}
-
-
-def _layout(recipe: dict[str, Any]) -> tuple[np.dtype, tuple[int, ...], tuple[int, ...]]:
-    """Return dtype, shape and strides; an array that is small in bytes but endless in shape is refused."""
-    if not PLAIN.fullmatch(recipe["dtype"]):
-        raise ValueError(f"arrays must hold plain numbers: dtype={recipe['dtype']!r}")
-    dtype, shape, strides = np.dtype(recipe["dtype"]), tuple(recipe["shape"]), tuple(recipe["strides"])
-    if not all(type(number) is int for number in (*shape, *strides)):
-        raise TypeError(f"shape and strides must be whole numbers: {str((shape, strides))[:100]}")
-    if math.prod(shape) * dtype.itemsize > LARGEST_BODY:
-        raise TooLarge(f"arrays must have {LARGEST_BODY >> 20} MiB at most: shape={shape}, dtype={dtype}")
-    return dtype, shape, strides
-
-
-def pack(value: Any, memories: Sequence[Memory] = (), **header: Any) -> tuple[bytes, list[Memory]]:
-    """Return a message that carries `value` and the header's entries, and the memory of each array in it.
+def pack(value: Any, layouts: bool = False, **header: Any) -> bytes:
+    """Return a message that carries `value` and the header's entries.
 
     Parameters
     ----------
     value : object
         Numbers, strings, None, arrays, specs and geometries, and lists, tuples and dicts of these. Other
         dataclasses arrive as dicts; of anything else a description is sent.
-    memories : sequence of Memory
-        What both sides know already: an array that lies in one of them is sent as a recipe alone.
+    layouts : bool
+        Whether arrays arrive with the strides and the writeability that they have. The memory that two arrays share is not kept shared.
     **header : object
-        Entries beside the value that JSON can hold; bytes are sent raw.
+        Entries beside the value that JSON can hold.
 
     Raises
     ------
@@ -115,11 +68,6 @@ def pack(value: Any, memories: Sequence[Memory] = (), **header: Any) -> tuple[by
         If it is larger than the limits.
     """
     parts: list[bytes] = []
-    own: list[Memory] = []
-
-    def raw(data: bytes) -> int:
-        parts.append(data)
-        return len(parts) - 1
 
     def write(value: Any, depth: int) -> Any:
         if isinstance(value, np.ndarray | np.generic) and PLAIN.fullmatch(value.dtype.str):  # first: a np.float64 is a float too
@@ -148,34 +96,40 @@ def pack(value: Any, memories: Sequence[Memory] = (), **header: Any) -> tuple[by
     def array(value: np.ndarray) -> dict[str, Any]:
         if value.nbytes > LARGEST_BODY:
             raise TooLarge(f"arrays must have {LARGEST_BODY >> 20} MiB at most: shape={value.shape}, dtype={value.dtype}")
-        memory = Memory(value)
-        recipe: dict[str, Any] = {"dtype": value.dtype.str, "shape": value.shape, "strides": value.strides}
-        start = value.__array_interface__["data"][0]
-        for i, known in enumerate(memories):
-            if known.holds(memory):
-                return {**recipe, "known": i, "offset": start - known.start}
-        if memory.size > LARGEST_BODY:  # a view with wide gaps
-            memory = Memory(np.ascontiguousarray(value))
-            recipe["strides"], start = memory.array.strides, memory.start
-        own.append(memory)
-        lead = memory.start % value.dtype.alignment  # so that what was not aligned is not
-        offset = lead + start - memory.start
-        return {**recipe, "part": raw(bytes(lead) + memory.read()), "offset": offset, "writeable": value.flags.writeable}
+        recipe: dict[str, Any] = {"dtype": value.dtype.str, "shape": value.shape, "part": len(parts)}
+        span = _span(value) if layouts else None
+        if span is None or span[1] > LARGEST_BODY:  # a view with wide gaps has none that is worth sending
+            parts.append(value.tobytes())
+            return recipe
+        start, size = span
+        first = value.__array_interface__["data"][0]
+        lead = start % value.dtype.alignment  # so that what was not aligned is not
+        parts.append(bytes(lead) + ctypes.string_at(start, size))
+        return {**recipe, "strides": value.strides, "offset": lead + first - start, "writeable": value.flags.writeable}
 
-    entries = {key: {"part": raw(entry)} if isinstance(entry, bytes) else entry for key, entry in header.items()}
     tree = write(value, 0)
-    text = json.dumps({**entries, "value": tree, "parts": [len(part) for part in parts]}).encode()
+    text = json.dumps({**header, "value": tree, "parts": [len(part) for part in parts]}).encode()
     body = sum(map(len, parts))
-    if len(text) > LARGEST_HEADER or body > LARGEST_BODY:
-        raise TooLarge(f"a message must have {LARGEST_BODY >> 20} MiB at most: it has {(len(text) + body) >> 20} MiB")
-    return b"".join([HEAD.pack(len(text), body), text, *parts]), own
+    if len(text) > LARGEST_HEADER or body > LARGEST_BODY or len(parts) > MOST_PARTS:
+        raise TooLarge(
+            f"a message must have {LARGEST_BODY >> 20} MiB and {MOST_PARTS} arrays at most: "
+            f"it has {(len(text) + body) >> 20} MiB and {len(parts)}"
+        )
+    return b"".join([HEAD.pack(len(text), body), text, *parts])
+
+
+def _span(array: np.ndarray) -> tuple[int, int]:
+    """Return where the memory that an array spans begins, and its size, gaps between the elements included."""
+    steps = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)] if array.size else []
+    start = array.__array_interface__["data"][0] + sum(step for step in steps if step < 0)
+    return start, sum(map(abs, steps)) + array.itemsize if array.size else 0
 
 
 def _describe(value: Any) -> list[str]:
     """Return the name of a value's type and what can be said of it without asking the value itself."""
     kind = type(value)
     text = f"<dtype {value.dtype}, shape {value.shape}>" if isinstance(value, np.ndarray) else f"<{kind.__module__}.{kind.__qualname__}>"
-    return [kind.__name__[:100], text[:200]]
+    return [kind.__name__, text]
 
 
 def lengths(head: bytes) -> tuple[int, int]:
@@ -192,33 +146,32 @@ def lengths(head: bytes) -> tuple[int, int]:
     return header, body
 
 
-def unpack(
-    text: bytes, body: bytes, memories: Sequence[Memory] = (), spec: Callable[..., Any] | None = None
-) -> tuple[Any, dict[str, Any], list[Memory]]:
-    """Return the value, the other entries of the header, and the memory of each array that came with its bytes.
+def unpack(text: bytes, body: bytes, spec: Callable[..., Any] | None = None, layouts: bool = False) -> tuple[Any, dict[str, Any]]:
+    """Return the value and the other entries of the header.
 
     Parameters
     ----------
     text, body : bytes
         The two parts of a message.
-    memories : sequence of Memory
-        As in `pack`.
     spec : callable, optional
         `ConvSpec`; without it a spec is refused.
+    layouts : bool
+        Whether arrays may ask for a place in memory: the grader is believed, a submission is not.
 
     Raises
     ------
-    ValueError, TypeError, KeyError, IndexError, RecursionError
-        If the message is not as `pack` makes them: it may come from a hostile program.
+    ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError
+        If the message is not as `pack` makes them.
     """
     header = json.loads(text)
-    parts: list[memoryview] = []
+    sizes = header.pop("parts")
+    if len(sizes) > MOST_PARTS:
+        raise TooLarge(f"a message must have {MOST_PARTS} arrays at most: it has {len(sizes)}")
+    parts: dict[int, memoryview] = {}
     at = 0
-    for length in header.pop("parts"):
-        parts.append(memoryview(body)[at : at + length])
-        at += length
-    own: list[Memory] = []
-    room = LARGEST_BODY
+    for i, size in enumerate(sizes):
+        parts[i] = memoryview(body)[at : at + size]
+        at += size
 
     def read(tree: Any) -> Any:
         if not isinstance(tree, dict):
@@ -236,8 +189,8 @@ def unpack(
         if kind == "scalar":
             return array(content)[()]
         if kind == "foreign":
-            name, description = content
-            return type(str(name), (Foreign,), {"description": str(description)})()
+            name, description = (printable(str(word)) for word in content)
+            return type(name[:100], (Foreign,), {"description": description[:200]})()
         if spec is not None and kind == "spec":
             return spec(**content)
         if spec is not None and kind == "geometry":
@@ -246,26 +199,21 @@ def unpack(
         raise ValueError(f"no such kind of value: {kind!r}")
 
     def array(recipe: dict[str, Any]) -> np.ndarray:
-        if "known" in recipe:
-            return memories[range(len(memories))[recipe["known"]]].view(recipe)
-        dtype, shape, strides = _layout(recipe)
-        nonlocal room
-        room -= math.prod(shape) * dtype.itemsize
-        if room < 0:
-            raise TooLarge(f"the arrays of a message must have {LARGEST_BODY >> 20} MiB at most")
-        part = parts[recipe["part"]]
-        compact = np.empty(shape, dtype)
-        if compact.strides == strides and compact.nbytes == len(part):  # the usual case: an array that owns its memory
-            result, memory = compact, compact.reshape(-1).view(np.uint8)
+        if not PLAIN.fullmatch(recipe["dtype"]):
+            raise ValueError(f"arrays must hold plain numbers: dtype={recipe['dtype']!r}")
+        dtype, shape = np.dtype(recipe["dtype"]), tuple(recipe["shape"])
+        if not all(length >= 0 for length in shape):
+            raise ValueError(f"lengths must be at least 0: shape={str(shape)[:100]}")
+        part = np.frombuffer(parts.pop(recipe["part"]), np.uint8)  # once: no array is larger than what came for it
+        if not layouts or "strides" not in recipe:
+            return np.array(part).view(dtype).reshape(shape)
+        owner = shape == () or np.empty(shape, dtype).strides == tuple(recipe["strides"])
+        if owner and part.size == dtype.itemsize * int(np.prod(shape)):  # the usual case: an array that owns its memory
+            result = np.empty(shape, dtype)
+            result.reshape(-1).view(np.uint8)[:] = part
         else:
-            memory = np.empty(len(part), np.uint8)
-            result = np.ndarray(shape, dtype, buffer=memory, offset=recipe["offset"], strides=strides)
-            memory, part = memory, part
-        memory[:] = np.frombuffer(part, np.uint8)
+            result = np.ndarray(shape, dtype, buffer=part.copy(), offset=recipe["offset"], strides=recipe["strides"])
         result.flags.writeable = bool(recipe["writeable"])
-        own.append(Memory(result))
         return result
 
-    value = read(header.pop("value"))
-    entries = {key: bytes(parts[entry["part"]]) if isinstance(entry, dict) and "part" in entry else entry for key, entry in header.items()}
-    return value, entries, own
+    return read(header.pop("value")), header
