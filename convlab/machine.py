@@ -5,7 +5,7 @@ A time alone says little. Set against what the machine could have done in it, it
 between machines, days and instructions:
 
 * **the FMA peak**, in FLOP/s, by a loop that touches registers only: as many independent sums as the micro-kernel of
-  `kernels.simd` keeps, each a chain ``sum = sum * factor + term``, on whole vectors;
+  `kernels.tiled` keeps, each a chain ``sum = sum * factor + term``, on whole vectors;
 * **the memory bandwidth**, in bytes/s, by STREAM's triad ``a = b + scalar * c`` (McCalpin 1995) over arrays that no cache
   holds. As in STREAM an element counts 24 bytes: two numbers read and one written.
 
@@ -58,8 +58,8 @@ def _loops() -> tuple[Any, Any]:
     from numba import config, types
     from numba.extending import intrinsic
 
-    from .kernels import simd
-    from .kernels.cached import njit
+    from .machinecode.cache import njit
+    from .machinecode.vectors import SUMS, Emitter
 
     settings: Any = config
     if settings.DISABLE_JIT:
@@ -67,9 +67,9 @@ def _loops() -> tuple[Any, Any]:
 
     def chains(context: Any, turns: Any, factor: Any, term: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            e = simd._Emitter(context, builder, signature.return_type)
-            turns, factor, term = args[0], e._spread(args[1]), e._spread(args[2])
-            sums = e.registers(simd.SUMS)
+            e = Emitter(context, builder, signature.return_type)
+            turns, factor, term = args[0], e.spread(args[1]), e.spread(args[2])
+            sums = e.registers(SUMS)
             for place in sums:
                 builder.store(e.vector(None), place)  # zeros
             with e.loop(turns):
@@ -159,7 +159,7 @@ def fma_burst(dtype: DTypeLike = "float32", threads: SupportsIndex = 1) -> Burst
     if number.name not in ("float32", "float64"):
         raise TypeError(f"the FMA peak is that of float32 or float64: dtype={number.name}")
     fma, _ = _loops()
-    from .kernels import simd
+    from .machinecode.vectors import SUMS, VECTOR
 
     # sum = sum / 2 + 1 tends to 2: no overflow and no denormal numbers, which some machines are slow at.
     half, one = np.array([0.5, 1], number)
@@ -171,7 +171,7 @@ def fma_burst(dtype: DTypeLike = "float32", threads: SupportsIndex = 1) -> Burst
         if min(seconds(loop) for _ in range(3)) > BURST / 2:
             break
         turns *= 2
-    flops = 2 * turns * simd.SUMS * (simd.VECTOR // number.itemsize)
+    flops = 2 * turns * SUMS * (VECTOR // number.itemsize)
     return Burst(_together([loop] * threads), flops * threads)
 
 
@@ -256,9 +256,9 @@ def cores() -> int:
 
     Kernels and plans never use more. A container's share of a machine counts as the processors that it is worth.
     """
-    from .kernels import crew
+    from .machinecode import threads
 
-    return crew.cores()
+    return threads.cores()
 
 
 def last_level_cache(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int | None:
@@ -338,6 +338,6 @@ def describe(*packages: str) -> Machine:
     >>> describe().vector_bits in (128, 256, 512)
     True
     """
-    from .kernels.simd import VECTOR
+    from .machinecode.vectors import VECTOR
 
     return Machine(cpu_name(), platform.platform(), cores(), 8 * VECTOR, last_level_cache(), blas(), versions(*packages))

@@ -77,8 +77,8 @@ def guarded():
 @pytest.fixture(scope="module")
 def many_cores():
     """Let plans have up to 8 threads, whatever this machine has: what they divide their work into must be right everywhere."""
-    from convlab.kernels import crew
+    from convlab.machinecode import threads
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(crew, "cores", lambda: 8)
+        patched.setattr(threads, "cores", lambda: 8)
         yield

@@ -671,7 +671,7 @@ def test_bench_refuses_a_file_it_cannot_write_before_the_wait(convlab, tmp_path)
 
 
 def test_without_the_jit_there_is_no_roofline_and_nothing_is_begun(convlab, tmp_path, monkeypatch):
-    monkeypatch.setattr("convlab.kernels.simd.JIT", False)
+    monkeypatch.setattr("convlab.machinecode.inline.JIT", False)
     plot = tmp_path / "roof.png"
     code, out, err = convlab("bench", "kernels", "--plot", plot)
     assert (code, out) == (2, "")

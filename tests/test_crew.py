@@ -13,9 +13,12 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from convlab import machine
-from convlab.kernels import crew, simd
+from convlab.machinecode import threads
+from convlab.machinecode.atomics import add, function_of_jobs, look, nap, wait
+from convlab.machinecode.inline import JIT
+from convlab.machinecode.memory import get
 
-compiled = pytest.mark.skipif(not simd.JIT, reason="without the JIT nobody helps: Python runs one thread at a time")
+compiled = pytest.mark.skipif(not JIT, reason="without the JIT nobody helps: Python runs one thread at a time")
 
 
 WORKERS, GATE, CALLS = 1, 2, 3
@@ -25,13 +28,13 @@ WORKERS, GATE, CALLS = 1, 2, 3
 def _count(job, thread):
     """Count this thread in. The caller waits a while for the workers that the job wants, and all until its gate is open."""
     calls = job + 8 * CALLS
-    simd.add(calls + 8 * thread)
-    for worker in range(1, simd.get(job + 8 * WORKERS) + 1 if thread == 0 else 0):
+    add(calls + 8 * thread)
+    for worker in range(1, get(job + 8 * WORKERS) + 1 if thread == 0 else 0):
         looks = 0
-        while simd.look(calls + 8 * worker) == 0 and looks < 1000:
-            simd.nap()
+        while look(calls + 8 * worker) == 0 and looks < 1000:
+            nap()
             looks += 1
-    simd.wait(job + 8 * GATE, 1)
+    wait(job + 8 * GATE, 1)
 
 
 def meet(work, mine):
@@ -39,7 +42,7 @@ def meet(work, mine):
     workers = mine[WORKERS]
     for _ in range(20):
         mine[CALLS:] = 0
-        crew.together(work, mine.ctypes.data, workers)
+        threads.together(work, mine.ctypes.data, workers)
         if (mine[CALLS + 1 :][:workers] == 1).all():
             return
     raise AssertionError("they never all came")
@@ -47,14 +50,14 @@ def meet(work, mine):
 
 @pytest.fixture(scope="module")
 def work():
-    return simd.function_of_jobs(_count)
+    return function_of_jobs(_count)
 
 
 @pytest.fixture
 def pool(monkeypatch):
     """A pool of the test's own, so that its workers begin absent."""
-    monkeypatch.setattr(crew, "_pools", {})
-    pool = crew.pool()
+    monkeypatch.setattr(threads, "_pools", {})
+    pool = threads.pool()
     yield pool
     pool.rest()
 
@@ -77,7 +80,7 @@ def test_workers_join_every_call_once_whether_they_are_absent_asleep_or_watching
         meet(work, mine)
         assert_array_equal(mine[CALLS:], 1)
         if calls % 50 == 0:
-            until(lambda: pool.states() == [crew.ASLEEP] * 2)  # out of patience
+            until(lambda: pool.states() == [threads.ASLEEP] * 2)  # out of patience
 
 
 @compiled
@@ -96,32 +99,32 @@ def test_who_has_begun_is_waited_for_and_who_has_not_is_not(pool, work):
     mine[GATE] = 0
     opened = threading.Timer(0.05, lambda: ctypes.c_int64.from_address(mine.ctypes.data + 8 * GATE).__setattr__("value", 1))
     opened.start()
-    crew.together(work, mine.ctypes.data, 1)
-    assert crew.WORKING not in pool.states()
+    threads.together(work, mine.ctypes.data, 1)
+    assert threads.WORKING not in pool.states()
     gate, alone = threading.Event(), job(0)
     pool.send(gate.wait, 1)
-    until(lambda: pool.states() == [crew.ASLEEP])
-    crew.together(work, alone.ctypes.data, 1)  # would wait for ever
+    until(lambda: pool.states() == [threads.ASLEEP])
+    threads.together(work, alone.ctypes.data, 1)  # would wait for ever
     gate.set()
     pool.wake(1)
     time.sleep(0.05)
-    until(lambda: pool.states() == [crew.ASLEEP])  # after a look round
+    until(lambda: pool.states() == [threads.ASLEEP])  # after a look round
     assert_array_equal(alone[CALLS:], [1, 0, 0])  # the call was closed when the worker came
 
 
 @compiled
 def test_one_call_at_a_time_has_them(pool, work):
     mine, other = job(1, gate=0), job(0)
-    holder = threading.Thread(target=crew.together, args=(work, mine.ctypes.data, 1))
+    holder = threading.Thread(target=threads.together, args=(work, mine.ctypes.data, 1))
     holder.start()
     until(lambda: mine[CALLS + 1] == 1)
-    assert crew.available(1) == 0
-    crew.together(work, other.ctypes.data, 1)
+    assert threads.available(1) == 0
+    threads.together(work, other.ctypes.data, 1)
     assert_array_equal(other[CALLS:], [1, 0, 0])
     mine[GATE] = 1
     holder.join()
-    assert crew.available(5) == min(5, crew.cores() - 1)
-    assert crew.available(0) == 0
+    assert threads.available(5) == min(5, threads.cores() - 1)
+    assert threads.available(0) == 0
 
 
 @compiled
@@ -135,13 +138,13 @@ def test_a_watching_worker_makes_way_for_a_function_of_python(pool, work):
 
 
 def test_parts_are_shared_and_each_is_done_once(pool):
-    start, seen = threading.Barrier(3 if simd.JIT else 1), []
+    start, seen = threading.Barrier(3 if JIT else 1), []
 
     def part(number):
         start.wait(60)  # passed only by several threads at once
         seen.append(number)
 
-    crew.share(part, [(0,), (1,), (2,)])
+    threads.share(part, [(0,), (1,), (2,)])
     assert sorted(seen) == [0, 1, 2]
 
 
@@ -150,7 +153,7 @@ def test_what_a_part_raises_is_raised_by_the_call(pool, where):
     caller = threading.get_ident()
 
     def part(number):
-        if simd.JIT and where == "worker" and threading.get_ident() == caller:
+        if JIT and where == "worker" and threading.get_ident() == caller:
             until(lambda: failed)
             return
         failed.append(number)
@@ -158,38 +161,38 @@ def test_what_a_part_raises_is_raised_by_the_call(pool, where):
 
     failed = []
     with pytest.raises(ArithmeticError, match=r"part [01]"):
-        crew.share(part, [(0,), (1,)])
+        threads.share(part, [(0,), (1,)])
     seen = []
-    crew.share(seen.append, [(0,), (1,)])
+    threads.share(seen.append, [(0,), (1,)])
     assert sorted(seen) == [0, 1]
 
 
 def _fail(job, thread):
     """Count this thread in, the caller waits a while for the worker; then raise if the job says so for this thread."""
-    simd.add(job + 16 + 8 * thread)
+    add(job + 16 + 8 * thread)
     looks = 0
-    while simd.look(job + 24) < simd.get(job + 8) and looks < 10_000:
-        simd.nap()
+    while look(job + 24) < get(job + 8) and looks < 10_000:
+        nap()
         looks += 1
-    if simd.get(job + 32 + 8 * thread) != 0:
+    if get(job + 32 + 8 * thread) != 0:
         raise ArithmeticError("as the job says")
 
 
 @pytest.mark.parametrize("fails", [0, pytest.param(1, marks=compiled)], ids=["caller", "worker"])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_what_compiled_work_raises_is_raised_by_the_call(pool, workers, fails):
-    work = simd.function_of_jobs(_fail)
-    mine = np.array([0, workers if simd.JIT else 0, 0, 0, fails == 0, fails == 1])
+    work = function_of_jobs(_fail)
+    mine = np.array([0, workers if JIT else 0, 0, 0, fails == 0, fails == 1])
 
     def often():
         for _ in range(20):  # a worker that falls asleep as it is called comes to the next call
-            crew.together(work, mine.ctypes.data, workers)
+            threads.together(work, mine.ctypes.data, workers)
 
     if workers >= fails:
         with pytest.raises(ArithmeticError, match="as the job says"):
             often()
     mine[4:] = 0
-    crew.together(work, mine.ctypes.data, workers)  # the next call knows nothing of it
+    threads.together(work, mine.ctypes.data, workers)  # the next call knows nothing of it
 
 
 @compiled
@@ -197,21 +200,25 @@ def test_where_no_thread_can_be_started_the_caller_works_alone(pool, work, monke
     def refuse(*args):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(crew._thread, "start_new_thread", refuse)
+    monkeypatch.setattr(threads._thread, "start_new_thread", refuse)
     mine, seen = job(0), []
-    crew.together(work, mine.ctypes.data, 2)
+    threads.together(work, mine.ctypes.data, 2)
     assert_array_equal(mine[CALLS:], [1, 0, 0])
-    crew.share(seen.append, [(0,), (1,)])
+    threads.share(seen.append, [(0,), (1,)])
     assert seen == [0, 1]
 
 
 def test_slots_stand_on_lines_of_their_own(pool):
-    assert pool.address % crew.LINE == 0
-    assert pool._words.strides[0] == crew.LINE
+    assert pool.address % threads.LINE == 0
+    assert pool._words.strides[0] == threads.LINE
 
 
 def cores(**environment):
-    command = [sys.executable, "-c", "from convlab import machine; from convlab.kernels import crew; print(machine.cores(), crew.cores())"]
+    command = [
+        sys.executable,
+        "-c",
+        "from convlab import machine; from convlab.machinecode import threads; print(machine.cores(), threads.cores())",
+    ]
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=True).stdout.split()
 
 
@@ -245,12 +252,12 @@ def test_a_containers_share_is_read(tmp_path, names, files, share):
         file = tmp_path / "groups" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    assert crew.read_quota(tmp_path / "groups", tmp_path / "own") == share
-    assert crew.read_quota(tmp_path / "groups", Path(tmp_path / "absent")) == np.inf
+    assert threads.read_quota(tmp_path / "groups", tmp_path / "own") == share
+    assert threads.read_quota(tmp_path / "groups", Path(tmp_path / "absent")) == np.inf
 
 
 def test_a_container_with_a_share_of_the_machine_has_as_many_threads(monkeypatch):
-    monkeypatch.setattr(crew, "_quota", [0.5])
+    monkeypatch.setattr(threads, "_quota", [0.5])
     assert machine.cores() == 1
-    monkeypatch.setattr(crew, "_quota", [1.5])
+    monkeypatch.setattr(threads, "_quota", [1.5])
     assert machine.cores() == min(2, os.cpu_count())

@@ -19,9 +19,10 @@ import numba
 import pytest
 
 import convlab as cl
-from convlab.kernels import cached, simd
+from convlab.machinecode import cache
+from convlab.machinecode.inline import JIT
 
-pytestmark = pytest.mark.skipif(not simd.JIT, reason="without the JIT nothing is kept on disk, and threads wait for each other")
+pytestmark = pytest.mark.skipif(not JIT, reason="without the JIT nothing is kept on disk, and threads wait for each other")
 
 CI = bool(os.environ.get("CI"))
 POSIX = os.name == "posix"
@@ -133,7 +134,7 @@ def read_only():
 def test_a_read_only_package_without_a_home_compiles_for_itself(cold_package, read_only):
     read_only(cold_package.folder)
     (said,) = cold_package.run_powerless()["said"]
-    assert said.startswith(cached.NOT_KEPT)
+    assert said.startswith(cache.NOT_KEPT)
     assert "NUMBA_CACHE_DIR" in said
     assert "PermissionError" in said
     assert cold_package.kept() == []  # otherwise the folder was none that could not be written
@@ -171,7 +172,7 @@ def test_a_package_without_sources_compiles_for_itself(cold_package):
         py_compile.compile(str(path), str(path.with_suffix(".pyc")), doraise=True)
         path.unlink()
     (said,) = cold_package.run()["said"]
-    assert said.startswith(cached.NOT_KEPT)
+    assert said.startswith(cache.NOT_KEPT)
     assert "no locator available" in said
 
 
@@ -179,7 +180,7 @@ def test_a_package_without_sources_compiles_for_itself(cold_package):
 def test_a_full_disk_costs_a_warning(cold_package):
     """Files may be made, but hold nothing: what a full disk does, as far as a process can tell."""
     (said,) = cold_package.run("import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))")["said"]
-    assert said.startswith(cached.NOT_KEPT)
+    assert said.startswith(cache.NOT_KEPT)
     assert "OSError" in said
     assert cold_package.kept() == []  # no half of a file is left to be read later
 
@@ -203,7 +204,7 @@ def test_damaged_code_is_compiled_anew_and_replaced(warm_package, damage):
     _damage(warm_package, "nbc", damage)
     first = warm_package.run()
     (said,) = first["said"]
-    assert said.startswith(cached.DAMAGED)
+    assert said.startswith(cache.DAMAGED)
     assert first["hits"] == [0, 0]
     second = warm_package.run()
     assert second["hits"] == [1, 1]
@@ -214,7 +215,7 @@ def test_damaged_code_is_compiled_anew_and_replaced(warm_package, damage):
 def test_a_damaged_index_is_made_anew(warm_package, damage):
     _damage(warm_package, "nbi", damage)
     (said,) = warm_package.run()["said"]
-    assert said.startswith(cached.DAMAGED)
+    assert said.startswith(cache.DAMAGED)
     assert warm_package.run()["hits"] == [1, 1]
 
 
@@ -231,7 +232,7 @@ def test_damaged_code_that_cannot_be_replaced_is_not_run(warm_package, read_only
     read_only(warm_package.folder)
     result = warm_package.run_powerless()
     assert result["hits"] == [0, 0]
-    assert [one.partition(" (")[0] for one in result["said"]] == [cached.DAMAGED, cached.NOT_KEPT]
+    assert [one.partition(" (")[0] for one in result["said"]] == [cache.DAMAGED, cache.NOT_KEPT]
 
 
 def test_code_for_another_signature_is_not_run(warm_package):
@@ -245,10 +246,11 @@ def test_code_for_another_signature_is_not_run(warm_package):
     assert result["said"]
 
 
-def test_code_made_from_other_sources_is_not_run(warm_package):
-    """Rung 4 is made from the functions of two files: an update of one must not leave the other's old code in use."""
-    with (warm_package.kernels / "simd.py").open("a") as file:
-        file.write("# an update\n")
+@pytest.mark.parametrize("file", ["machinecode/vectors.py", "kernels/tiled/matmul.py", "kernels/jit.py"])
+def test_code_made_from_other_sources_is_not_run(warm_package, file):
+    """A compiled function holds those that it calls, in any file of two folders: an update of one must not leave its old code in use."""
+    with (warm_package.folder / "convlab" / file).open("a") as source:
+        source.write("# an update\n")
     assert warm_package.run()["hits"] == [0, 0]
     assert warm_package.run()["hits"] == [1, 1]
 
@@ -260,9 +262,9 @@ def test_what_is_kept_is_compiled_as_by_numba():
         return 2 * x
 
     options = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "boundscheck": True}
-    assert cached.njit(cache=True, **options)(twice).targetoptions == numba.njit(**options)(twice).targetoptions
+    assert cache.njit(cache=True, **options)(twice).targetoptions == numba.njit(**options)(twice).targetoptions
     signature = numba.types.int64(numba.types.int64)
-    ours, numbas = cached.cfunc(signature)(twice), numba.cfunc(signature)(twice)
+    ours, numbas = cache.cfunc(signature)(twice), numba.cfunc(signature)(twice)
     assert ours._compiler.targetoptions == numbas._compiler.targetoptions
     assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(ours.address)(21) == 42
 
@@ -410,9 +412,9 @@ print(time.time(), flush=True)
 IDLE = """
 for i in range(3):
     right(i)
-from convlab.kernels import crew
+from convlab.machinecode import threads
 
-print(len(crew.pool().states()), time.time(), flush=True)
+print(len(threads.pool().states()), time.time(), flush=True)
 """
 
 LONG = 20.0

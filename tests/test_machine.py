@@ -18,28 +18,28 @@ compiled = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="peaks are 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("turns", [0, 1, 7, 1000])
 def test_the_peak_loop_does_every_multiply_add_it_counts(dtype, turns):
-    from convlab.kernels import simd
+    from convlab.machinecode.vectors import SUMS
 
     fma, _ = machine._loops()
     number = np.dtype(dtype).type
     # sum = sum * 1 + 1, turns times, in each of the chains; small integers are exact.
     total = fma(turns, number(1), number(1))
-    assert total == turns * simd.SUMS
+    assert total == turns * SUMS
     assert type(total) is float  # Numba returns both dtypes so
     # sum = sum * 2 + 1 from zero is 2^turns - 1: the factor is used, and no chain is optimised away.
     few = min(turns, 16)
-    assert fma(few, number(2), number(1)) == (2**few - 1) * simd.SUMS
+    assert fma(few, number(2), number(1)) == (2**few - 1) * SUMS
 
 
 @compiled
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_flops_are_two_a_lane_a_chain_a_turn_and_a_thread(dtype):
-    from convlab.kernels import simd
+    from convlab.machinecode.vectors import SUMS, VECTOR
 
-    lanes = simd.VECTOR // np.dtype(dtype).itemsize
+    lanes = VECTOR // np.dtype(dtype).itemsize
     for threads in (1, 2):
         burst = machine.fma_burst(dtype, threads)
-        turns, rest = divmod(burst.amount, 2 * lanes * simd.SUMS * threads)
+        turns, rest = divmod(burst.amount, 2 * lanes * SUMS * threads)
         assert rest == 0
         assert turns >= 1024
         burst.run()

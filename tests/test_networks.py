@@ -13,22 +13,25 @@ from networks import drawn, exact
 from numpy.testing import assert_allclose, assert_array_equal
 
 import convlab as cl
-from convlab.kernels import simd, tiled
+from convlab.kernels.tiled import job, schedule
+from convlab.kernels.tiled.step import ARENA, DEPTHWISE, INPUT, NOTHING, NOWHERE, OUTPUT
 from convlab.layers import Conv, Network, Pool, Residual
+from convlab.machinecode.inline import JIT
+from convlab.machinecode.vectors import VECTOR, VECTORS
 from convlab.plan import SIZE
 
 pytestmark = pytest.mark.usefixtures("many_cores")
 
-LANES = simd.VECTOR // SIZE
+LANES = VECTOR // SIZE
 
-NETWORKS = int(os.environ.get("CONVLAB_NETWORKS", (2000 if os.environ.get("CI") else 120) if simd.JIT else 6))
+NETWORKS = int(os.environ.get("CONVLAB_NETWORKS", (2000 if os.environ.get("CI") else 120) if JIT else 6))
 """How many networks are drawn, of each kind of vector."""
 
 
 def unpacked(weights, start, rows, columns):
     """Return bias (columns,) and matrix (rows, columns) from the panels that begin at number `start`."""
     vectors = -(-columns // LANES)
-    count = -(-vectors // simd.VECTORS)
+    count = -(-vectors // VECTORS)
     panels = []
     for panel in range(count):
         wide = (vectors * (panel + 1) // count - vectors * panel // count) * LANES
@@ -55,41 +58,39 @@ class Interpreter:
             self.step(row)
         return self.y
 
-    def step(self, row):
-        def get(name):
-            return int(row[getattr(tiled, name)])
+    def step(self, s):
+        def value(name, count):
+            place = int(s[name])
+            return {INPUT: self.x.ravel(), ARENA: self.arena[place // SIZE :][:count]}[s[f"{name}_base"]]
 
-        def value(place, count):
-            return self.x.ravel() if place == tiled.OUTSIDE else self.arena[place // SIZE :][:count]
+        def clamped(sums, stage):
+            return np.clip(sums, *self.weights[s[f"{stage}_clamp"] // SIZE :][:2])
 
-        def clipped(sums, stage):
-            return np.clip(sums, *self.weights[get("LIMITS") // SIZE + 2 * stage :][:2])
-
-        for scratch in ("RING", "MIDDLE"):
-            size = get(f"{scratch}_STEP") * self.plan.threads
-            if scratch == "MIDDLE" and get("SPLIT") == tiled.BY_SLICES:
-                size = get("BLOCK") * get("OUT_WIDTH") * -(-get("WIDE") // LANES) * simd.VECTOR
-            assert get(scratch) + size <= self.plan.arena_bytes
-            self.arena[get(scratch) // SIZE :][: size // SIZE] = np.nan
-        channels, wide, outputs = get("CHANNELS"), get("WIDE"), get("OUTPUTS")
-        if get("WINDOW") == tiled.NOTHING:
-            y = value(get("SOURCE"), get("OUT_HEIGHT") * channels).reshape(-1, channels)
+        threads, wide = self.plan.threads, -(-s["expanded"] // LANES) * VECTOR
+        scratch = {"ring": s["ring_bytes"] * threads, "middle": s["middle_bytes"] * threads}
+        if s["phases"] == 2:
+            scratch["middle"] = s["out_height"] * s["out_width"] * wide
+        for name, size in scratch.items():
+            assert s[name] + size <= self.plan.arena_bytes
+            self.arena[s[name] // SIZE :][: size // SIZE] = np.nan
+        channels, expanded, outputs = s["channels"], s["expanded"], s["outputs"]
+        if s["window"] == NOTHING:
+            y = value("source", s["out_height"] * channels).reshape(-1, channels)
         else:
-            height, width = get("HEIGHT"), get("WIDTH")
-            x = value(get("SOURCE"), height * width * channels).reshape(height, width, channels)
-            if get("EXPAND"):
-                x = clipped(self.expanded(x, get("EXPAND_WEIGHTS") // SIZE, channels, wide, get("SLICE")), 0)
-            y = clipped(self.laid(x, get), 1)
-        if get("MIX"):
-            bias, matrix = unpacked(self.weights, get("MIX_WEIGHTS") // SIZE, wide, outputs)
-            y = clipped(y.reshape(-1, wide) @ matrix + bias, 2)
+            x = value("source", s["height"] * s["width"] * channels).reshape(s["height"], s["width"], channels)
+            if s["expands"]:
+                x = clamped(self.expanded(x, s["expand_weights"] // SIZE, channels, expanded, s["slice"]), "expand")
+            y = clamped(self.laid(x, s), "window")
+        if s["projects"]:
+            bias, matrix = unpacked(self.weights, s["project_weights"] // SIZE, expanded, outputs)
+            y = clamped(y.reshape(-1, expanded) @ matrix + bias, "project")
         y = y.ravel()
-        if get("SHORTCUT") != tiled.ABSENT:
-            y = y + value(get("SHORTCUT"), y.size)
-        if get("TARGET") == tiled.OUTSIDE:
+        if s["shortcut_base"] != NOWHERE:
+            y = y + value("shortcut", y.size)
+        if s["target_base"] == OUTPUT:
             self.y[...] = y.reshape(self.y.shape)
         else:
-            self.arena[get("TARGET") // SIZE :][: y.size] = y
+            self.arena[s["target"] // SIZE :][: y.size] = y
 
     def expanded(self, x, start, channels, wide, width):
         parts = []
@@ -99,25 +100,24 @@ class Interpreter:
             parts.append(x @ matrix + bias)
         return np.concatenate(parts, axis=2)
 
-    def laid(self, x, get):
-        """Return the window's sums on x (H, W, wide)."""
-        wide, groups, rows, columns = get("WIDE"), get("GROUPS"), get("OUT_HEIGHT"), get("OUT_WIDTH")
-        taps = [
-            (u * get("DILATION_HEIGHT"), v * get("DILATION_WIDTH")) for u in range(get("KERNEL_HEIGHT")) for v in range(get("KERNEL_WIDTH"))
-        ]
-        down, across = (rows - 1) * get("STRIDE_HEIGHT") + 1, (columns - 1) * get("STRIDE_WIDTH") + 1
-        padded = np.zeros((max(down + taps[-1][0], get("TOP") + len(x)), get("PADDED_WIDTH"), wide), x.dtype)
-        padded[get("TOP") :, get("LEFT") :][: x.shape[0], : x.shape[1]] = x
-        windows = np.stack([padded[u : u + down : get("STRIDE_HEIGHT"), v : v + across : get("STRIDE_WIDTH")] for u, v in taps], axis=2)
-        start = get("WINDOW_WEIGHTS") // SIZE
-        if get("WINDOW") == tiled.DEPTHWISE:
-            vectors = -(-wide // LANES)
+    def laid(self, x, s):
+        """Return the window's sums on x (H, W, expanded)."""
+        rows, columns = s["out_height"], s["out_width"]
+        taps = [(u * s["dilation_height"], v * s["dilation_width"]) for u, v in np.ndindex(s["kernel_height"], s["kernel_width"])]
+        down, across = (rows - 1) * s["stride_height"] + 1, (columns - 1) * s["stride_width"] + 1
+        sides = max(down + taps[-1][0], s["top"] + x.shape[0]), max(across + taps[-1][1], s["left"] + x.shape[1])
+        padded = np.zeros((*sides, s["expanded"]), x.dtype)
+        padded[s["top"] :, s["left"] :][: x.shape[0], : x.shape[1]] = x
+        windows = np.stack([padded[u : u + down : s["stride_height"], v : v + across : s["stride_width"]] for u, v in taps], axis=2)
+        start = s["window_weights"] // SIZE
+        if s["window"] == DEPTHWISE:
+            vectors = -(-s["expanded"] // LANES)
             packed = self.weights[start:][: vectors * (1 + len(taps)) * LANES].reshape(vectors, 1 + len(taps), LANES)
-            packed = packed.transpose(1, 0, 2).reshape(1 + len(taps), -1)[:, :wide]
+            packed = packed.transpose(1, 0, 2).reshape(1 + len(taps), -1)[:, : s["expanded"]]
             return np.einsum("ijtc,tc->ijc", windows, packed[1:]) + packed[0]
         parts = []
-        for group in range(groups):
-            run, outputs = wide // groups, (get("OUTPUTS") if not get("MIX") else wide) // groups
+        for group in range(s["groups"]):
+            run, outputs = s["expanded"] // s["groups"], s["outputs"] // s["groups"]
             begin = start + group * -(-outputs // LANES) * LANES * (1 + len(taps) * run)
             bias, matrix = unpacked(self.weights, begin, len(taps) * run, outputs)
             parts.append(windows[..., group * run : (group + 1) * run].reshape(rows, columns, -1) @ matrix + bias)
@@ -133,8 +133,8 @@ def right(y, expected, rounded):
 
 
 def guarded_empty(size):
-    """Return memory like `simd.empty`, but between forbidden pages, and full of NaN."""
-    return Guarded(np.full(-(-size // simd.VECTOR) * simd.VECTOR, 255, np.uint8)).array[:size]
+    """Return memory like `memory.empty`, but between forbidden pages, and full of NaN."""
+    return Guarded(np.full(-(-size // VECTOR) * VECTOR, 255, np.uint8)).array[:size]
 
 
 @settings(max_examples=NETWORKS)
@@ -146,10 +146,10 @@ def test_a_plan_gives_what_its_model_gives(drawn):
     assume(exact(model, x))
     rounded = any(isinstance(layer, Pool) for layer in drawn.network.layers)
     with pytest.MonkeyPatch.context() as patched, np.errstate(invalid="ignore"):  # padding lanes may hold anything
-        patched.setattr(tiled, "CACHE", drawn.cache)
+        patched.setattr(schedule, "CACHE", drawn.cache)
         plan = model.compile(drawn.batch, drawn.threads)
         right(np.stack([Interpreter(plan, picture).run() for picture in x]), expected, rounded)
-        patched.setattr(simd, "empty", guarded_empty)
+        patched.setattr(job, "empty", guarded_empty)
         plan._weights = Guarded(plan._weights).array
         for _ in range(2):
             right(plan(Guarded(x).array), expected, rounded)
@@ -158,11 +158,11 @@ def test_a_plan_gives_what_its_model_gives(drawn):
 NARROW = {"haswell": ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}, 32), "generic": ({"NUMBA_CPU_NAME": "generic"}, 16)}
 
 
-@pytest.mark.skipif(not simd.JIT, reason="machines are told apart by the JIT")
+@pytest.mark.skipif(not JIT, reason="machines are told apart by the JIT")
 @pytest.mark.parametrize("name", NARROW)
 def test_a_plan_gives_what_its_model_gives_on_other_machines(name, tmp_path):
     environment, vector = NARROW[name]
-    if os.uname().machine != "x86_64" or vector > simd.VECTOR:
+    if os.uname().machine != "x86_64" or vector > VECTOR:
         pytest.skip(f"this machine cannot run code for {name}")
     command = [
         sys.executable,
@@ -215,8 +215,8 @@ def test_what_compiled_code_raises_is_raised_by_the_call(threads):
     plan = model.compile(threads=threads)
     expected = plan(x)
     for _ in range(3):
-        plan._steps[1, tiled.WIDE] = 0
+        plan._steps["expanded"][1] = 0
         with pytest.raises((ZeroDivisionError, RuntimeWarning)):  # the warning is NumPy's, without the JIT
             plan(x)
-        plan._steps[1, tiled.WIDE] = 64
+        plan._steps["expanded"][1] = 64
         assert_array_equal(plan(x), expected)

@@ -18,10 +18,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import convlab as cl
-from convlab import plan as plans
-from convlab.kernels import crew, simd, tiled
+from convlab.kernels.tiled import schedule
 from convlab.layers import Conv, Dense, Network, Pool, Residual
+from convlab.machinecode import threads as pools
+from convlab.machinecode.inline import JIT
+from convlab.machinecode.vectors import VECTOR
 from convlab.plan import Plan
+from convlab.plan.arena import Wants, lay_out
 
 pytestmark = pytest.mark.usefixtures("many_cores")
 
@@ -46,14 +49,14 @@ def agree(model, batch=1, threads=1, seed=0):
     assert_allclose(y, expected, rtol=0, atol=1e-4 * max(1, np.abs(expected).max(initial=0)))
 
 
-@settings(max_examples=8 if simd.JIT else 2)
+@settings(max_examples=8 if JIT else 2)
 @given(
     make=st.sampled_from([cl.mobilenet_v1, cl.mobilenet_v2]),
-    alpha=st.sampled_from([0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.4]) if simd.JIT else st.just(0.1),
-    resolution=st.integers(32, 80) if simd.JIT else st.just(33),
-    rho=st.sampled_from([1.0, 1.3]) if simd.JIT else st.just(1.0),
+    alpha=st.sampled_from([0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.4]) if JIT else st.just(0.1),
+    resolution=st.integers(32, 80) if JIT else st.just(33),
+    rho=st.sampled_from([1.0, 1.3]) if JIT else st.just(1.0),
     padding=st.sampled_from(["same", "symmetric"]),
-    batch=st.sampled_from([1, 7]) if simd.JIT else st.just(1),
+    batch=st.sampled_from([1, 7]) if JIT else st.just(1),
     threads=st.integers(1, 3),
 )
 def test_plans_agree_with_their_models(make, alpha, resolution, rho, padding, batch, threads):
@@ -101,9 +104,9 @@ def test_networks_that_are_no_mobilenets(name, threads):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_steps_that_outgrow_the_cache_run_in_blocks(monkeypatch, threads):
     """As on large pictures, but quick: with a cache of 2 KiB every step goes a row or two at a time."""
-    monkeypatch.setattr(tiled, "CACHE", 2048)
+    monkeypatch.setattr(schedule, "CACHE", 2048)
     model = cl.Model.random(cl.mobilenet_v2(alpha=0.1, resolution=48, classes=5))
-    assert (model.compile(threads=threads)._steps[:, tiled.BLOCK] < 8).any()
+    assert (model.compile(threads=threads)._steps["block"] < 8).any()
     agree(model, threads=threads)
 
 
@@ -113,7 +116,7 @@ def test_threads_change_nothing():
     x = pictures(model.network, 3)
     alone = model.compile(3, threads=1)(x)
     for threads in (2, 3):
-        assert_allclose(model.compile(3, threads)(x), alone, rtol=0, atol=0 if simd.JIT else 1e-4)
+        assert_allclose(model.compile(3, threads)(x), alone, rtol=0, atol=0 if JIT else 1e-4)
 
 
 def test_the_arena_is_as_small_as_can_be_for_the_networks_of_the_papers():
@@ -124,22 +127,21 @@ def test_the_arena_is_as_small_as_can_be_for_the_networks_of_the_papers():
             assert plan.arena_bytes == plan.least
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=9))
-def test_what_lives_at_the_same_time_does_not_share_memory(wants):
-    """`_lay_out` on invented steps: outputs, rings and middles of any size, each step reading the one before."""
-    steps = np.zeros((len(wants), tiled.FIELDS), np.int64)
-    for i, (output, ring, middle) in enumerate(wants):
-        steps[i, [tiled.OUT_HEIGHT, tiled.OUT_WIDTH, tiled.OUTPUTS]] = 1, 1, output * simd.VECTOR // plans.SIZE
-        steps[i, [tiled.RING, tiled.MIDDLE]] = ring * simd.VECTOR, middle * simd.VECTOR
-        steps[i, [tiled.SOURCE, tiled.TARGET, tiled.SHORTCUT]] = i - 1 if i else tiled.OUTSIDE, i, tiled.ABSENT
-    size, least = plans._lay_out(steps)
-    assert size >= least
-    for i, (output, ring, middle) in enumerate(wants):
-        held = [(steps[i, tiled.RING], ring), (steps[i, tiled.MIDDLE], middle)]
-        held += [(steps[i, tiled.TARGET], output)] * (i < len(wants) - 1) + [(steps[i, tiled.SOURCE], wants[i - 1][0])] * (i > 0)
-        spans = sorted((start, start + length * simd.VECTOR) for start, length in held if length)
+@given(st.lists(st.tuples(*[st.integers(0, 9 * VECTOR)] * 3, st.integers(0, 8)), min_size=1, max_size=9))
+def test_what_lives_at_the_same_time_does_not_share_memory(drawn):
+    """`lay_out` on invented steps: outputs, rings and middles of any size, each step reading the one before and one further back."""
+    last = len(drawn) - 1
+    wants = [Wants(*sizes, tuple({i - 1, i - 1 - back} & set(range(i)))) for i, (*sizes, back) in enumerate(drawn)]
+    arena = lay_out(wants)
+    assert arena.size >= arena.least
+    ends = [max((i for i, want in enumerate(wants) if value in want.reads), default=value) for value in range(len(wants))]
+    for i, (want, places) in enumerate(zip(wants, arena.places, strict=True)):
+        held = [(places.ring, want.ring), (places.middle, want.middle)]
+        held += [(arena.places[v].output, wants[v].output) for v in range(i + 1) if v < last and ends[v] >= i]
+        spans = sorted((start, start + size) for start, size in held if size)
+        assert all(start % VECTOR == 0 for start, _ in spans)
         assert all(end <= start for (_, end), (start, _) in pairwise(spans))
-        assert all(end <= size for _, end in spans)
+        assert all(end <= arena.size for _, end in spans)
 
 
 def test_the_picture_is_read_and_the_logits_written_within_their_bounds(guarded):
@@ -156,7 +158,7 @@ def test_the_picture_is_read_and_the_logits_written_within_their_bounds(guarded)
 def test_memory_is_asked_for_only_where_pictures_use_it(batch, threads, arenas):
     """Batch 1 is run by all threads in one arena; whole pictures need one for each thread; what is left over one more."""
     plan = cl.Model.random(SMALL).compile(batch, threads=threads)
-    sizes = [space._arrays[0].size for space in plan._spaces(threads)]
+    sizes = [space.arena.size for space in plan._spaces(threads)]
     assert sum(sizes) == arenas * plan.arena_bytes
     assert len(sizes) == threads + (threads > 1)
 
@@ -170,11 +172,11 @@ def test_nothing_is_written_outside_the_arena_or_read_from_it_before_it_was_writ
     space = plan._spaces(1)[0]
     margin = 4096
     for filler in (0, np.nan):
-        whole = np.full((plan.arena_bytes + 2 * margin) // 4 + simd.VECTOR, filler, np.float32)
-        start = margin + -(whole.ctypes.data + margin) % simd.VECTOR
+        whole = np.full((plan.arena_bytes + 2 * margin) // 4 + VECTOR, filler, np.float32)
+        start = margin + -(whole.ctypes.data + margin) % VECTOR
         whole[: start // 4] = whole[(start + plan.arena_bytes) // 4 :] = 12345
         y = np.empty((1, 5), np.float32)
-        space.addresses = (whole.ctypes.data + start, *space.addresses[1:])
+        space.arena = whole.view(np.uint8)[start : start + plan.arena_bytes]
         with np.errstate(invalid="ignore"):  # padding lanes may hold anything
             plan._job([space], 1).run(x, y)
         assert_array_equal(y, expected)
@@ -246,8 +248,8 @@ def test_a_plan_can_be_pickled_and_copied():
 def test_a_plan_from_another_kind_of_machine_is_refused():
     """Its weights are packed for other vectors: to run it would read past their ends."""
     plan = cl.Model.random(SMALL).compile(threads=1)
-    state = plan.__getstate__() | {"_vector": 2 * simd.VECTOR}
-    with pytest.raises(ValueError, match=rf"vectors it was compiled for: {2 * simd.VECTOR} bytes, here {simd.VECTOR}; compile it anew"):
+    state = plan.__getstate__() | {"_vector": 2 * VECTOR}
+    with pytest.raises(ValueError, match=rf"vectors it was compiled for: {2 * VECTOR} bytes, here {VECTOR}; compile it anew"):
         Plan.__new__(Plan).__setstate__(state)
 
 
@@ -256,12 +258,12 @@ def test_many_threads_may_call_one_plan(threads):
     plan = cl.Model.random(cl.mobilenet_v2(alpha=0.1, resolution=32, classes=5)).compile(threads=threads)
     xs = [pictures(plan.network, 1, seed) for seed in range(16)]
     expected = [plan(x) for x in xs]
-    calls = (1_000 if os.environ.get("CI") else 100) if simd.JIT else 1
+    calls = (1_000 if os.environ.get("CI") else 100) if JIT else 1
     start = threading.Barrier(16)
 
     def work(i):
         start.wait()
-        return all(np.allclose(plan(xs[i]), expected[i], rtol=0, atol=0 if simd.JIT else 1e-4) for _ in range(calls))
+        return all(np.allclose(plan(xs[i]), expected[i], rtol=0, atol=0 if JIT else 1e-4) for _ in range(calls))
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(work, range(16)))
@@ -282,12 +284,12 @@ def test_a_plan_works_in_a_child_process(method):
     expected = plan(x)
     context = multiprocessing.get_context(method)
     results = context.Queue()
-    crew.pool()._words[0, crew.OWNER // 8] = 1  # as in the midst of another thread's call
+    pools.pool()._words[0, pools.OWNER // 8] = 1  # as in the midst of another thread's call
     try:
         child = context.Process(target=_child, args=(plan, x, results))
         child.start()
     finally:
-        crew.pool()._words[0, crew.OWNER // 8] = 0
+        pools.pool()._words[0, pools.OWNER // 8] = 0
     try:
         assert_array_equal(results.get(timeout=120), expected)
         child.join(60)
@@ -296,7 +298,7 @@ def test_a_plan_works_in_a_child_process(method):
         child.kill()
 
 
-@pytest.mark.skipif(not simd.JIT, reason="only compiled code is cached")
+@pytest.mark.skipif(not JIT, reason="only compiled code is cached")
 def test_an_installation_that_cannot_be_written_to_caches_elsewhere(tmp_path):
     """Numba's cache stands beside the code. A file in that place keeps even root from it; then the user's cache has to do."""
     package, source = tmp_path / "site", Path(cl.__file__).parent
@@ -304,7 +306,8 @@ def test_an_installation_that_cannot_be_written_to_caches_elsewhere(tmp_path):
         copied = package / "convlab" / path.relative_to(source)
         copied.parent.mkdir(parents=True, exist_ok=True)
         copied.write_bytes(path.read_bytes())
-    (package / "convlab" / "kernels" / "__pycache__").write_text("in the way")
+    for folder in ("machinecode", "kernels/tiled"):
+        (package / "convlab" / folder / "__pycache__").write_text("in the way")
     script = (
         "import numpy as np, convlab as cl\n"
         "plan = cl.Model.random(cl.mobilenet_v1(alpha=0.1, resolution=32, classes=3)).compile(threads=1)\n"
@@ -316,10 +319,10 @@ def test_an_installation_that_cannot_be_written_to_caches_elsewhere(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{package / 'convlab' / '__init__.py'} (3,)\n"
-    assert list((tmp_path / "cache").rglob("tiled._work*.nbi"))
+    assert list((tmp_path / "cache").rglob("job._work*.nbi"))
 
 
-@pytest.mark.skipif(not simd.JIT, reason="without the JIT the times mean nothing")
+@pytest.mark.skipif(not JIT, reason="without the JIT the times mean nothing")
 def test_explain_accounts_for_every_layer():
     network = cl.mobilenet_v2(alpha=0.1, resolution=32, classes=5)
     table = cl.Model.random(network).compile(threads=1).explain(rounds=2)
@@ -333,7 +336,7 @@ def test_explain_accounts_for_every_layer():
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v1_0.25_224", "mobilenet_v2_1.0_224"])
-@pytest.mark.skipif(not simd.JIT, reason="a whole network at 224 x 224 takes minutes without the JIT")
+@pytest.mark.skipif(not JIT, reason="a whole network at 224 x 224 takes minutes without the JIT")
 def test_real_weights_give_the_logits_of_transformers(name):
     pytest.importorskip("safetensors", reason="reads the weights")
     folder = Path(__file__).parents[2] / "shared" / "data" / "imagenet"
@@ -383,8 +386,8 @@ def test_dense_layers_one_after_another(activation: str | None) -> None:
 def test_more_threads_than_cores_are_no_more_than_the_cores(monkeypatch):
     """Nor do they cost anything: a plan for 2**31 - 1 parts would take minutes to lay out, and more memory than there is."""
     model = cl.Model.random(SMALL)
-    monkeypatch.setattr(crew, "cores", lambda: 2)
+    monkeypatch.setattr(pools, "cores", lambda: 2)
     assert model.compile(threads=2**31 - 1).threads == 2
     assert model.compile().threads == 2
-    monkeypatch.setattr(crew, "cores", lambda: 1)
+    monkeypatch.setattr(pools, "cores", lambda: 1)
     assert model.compile(threads=64).threads == 1

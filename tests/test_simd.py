@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.testing import assert_array_equal
 
-from convlab.kernels import simd, tiled
+from convlab.kernels.tiled import depthwise, matmul
+from convlab.kernels.tiled.matmul import ROWS, panels
+from convlab.kernels.tiled.pack import pack, pack_window
+from convlab.kernels.tiled.step import DEPTHWISE
+from convlab.machinecode import memory
+from convlab.machinecode.inline import JIT, address, assembly
+from convlab.machinecode.vectors import SUMS, VECTOR, VECTORS
 
 SIZES = {4: np.float32, 8: np.float64}
 
@@ -23,23 +29,23 @@ def integers(rng, *shape):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("vectors", range(1, simd.VECTORS + 1))
+@pytest.mark.parametrize("vectors", range(1, VECTORS + 1))
 def test_every_tile_is_the_matrix_product_and_stays_in_its_memory(size, vectors, guarded):
     """All rows and tails of a width; weights, input, shortcut and output each end at a forbidden page."""
-    dtype, lanes, rng = SIZES[size], simd.VECTOR // size, np.random.default_rng(size)
+    dtype, lanes, rng = SIZES[size], VECTOR // size, np.random.default_rng(size)
     channels = 5
-    for rows in range(1, simd.ROWS[vectors] + 1):
+    for rows in range(1, ROWS[vectors] + 1):
         for last in {1, lanes - 1, lanes} - {0}:
             columns = (vectors - 1) * lanes + last
             x, w, bias = integers(rng, rows, channels), integers(rng, channels, columns), integers(rng, columns)
             carried = integers(rng, rows, columns)
             a = guarded(x.astype(dtype))
-            panel = guarded(tiled.pack(w.astype(dtype), bias.astype(dtype)))
+            panel = guarded(pack(w.astype(dtype), bias.astype(dtype)))
             shortcut, y = guarded(carried.astype(dtype)), guarded(np.zeros((rows, columns), dtype))
             table, targets = np.array([a.address]), np.array([y.address])
             limits = np.array([-40, 60], dtype)
             shift = shortcut.address - y.address
-            function, _ = simd.functions(size)
+            function = address(matmul.multiply, size)
             call_multiply(
                 function, size, table.ctypes.data, targets.ctypes.data, 1, channels, 1, rows, 0, channels * size, panel.address, columns,
                 0, 1, columns * size, shift, 0, 0, limits.ctypes.data,
@@ -48,11 +54,11 @@ def test_every_tile_is_the_matrix_product_and_stays_in_its_memory(size, vectors,
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(("slide", "rows"), [(0, 1), *((slide, rows) for slide in (1, 2) for rows in range(1, simd.LINES + 1))])
+@pytest.mark.parametrize(("slide", "rows"), [(0, 1), *((slide, rows) for slide in (1, 2) for rows in range(1, depthwise.LINES + 1))])
 def test_every_depthwise_tile_is_the_windowed_sum_and_stays_in_its_memory(size, slide, rows, guarded):
-    dtype, lanes, rng = SIZES[size], simd.VECTOR // size, np.random.default_rng(size)
+    dtype, lanes, rng = SIZES[size], VECTOR // size, np.random.default_rng(size)
     stride = slide or 3
-    for pixels in range(1, simd.PIXELS + 1):
+    for pixels in range(1, depthwise.PIXELS + 1):
         for channels in {1, lanes, 2 * lanes - 1}:
             whole = -(-channels // lanes) * lanes
             down, across = ((n - 1) * stride + 3 for n in (rows, pixels))
@@ -60,13 +66,13 @@ def test_every_depthwise_tile_is_the_windowed_sum_and_stays_in_its_memory(size, 
             x[..., :channels] = integers(rng, down, across, channels)
             w, bias = integers(rng, 3, 3, 1, channels), integers(rng, channels)
             source = guarded(x.astype(dtype))
-            weights = guarded(tiled.pack_window(w.astype(dtype), channels, tiled.DEPTHWISE, bias.astype(dtype)))
+            weights = guarded(pack_window(w.astype(dtype), channels, DEPTHWISE, bias.astype(dtype)))
             y = guarded(np.zeros((rows, pixels, channels), dtype))
             pitch = whole * size
             taps = [(r * stride + u, v) for r in range(rows) for u in range(3) for v in range(3)]
             table = np.array([source.address + (u * across + v) * pitch for u, v in taps])
             limits = np.array([-100, 100], dtype)
-            _, function = simd.functions(size)
+            function = address(depthwise.lay, size)
             call_depthwise(
                 function, size, rows, pixels, slide, channels, table.ctypes.data, 9, stride * pitch, weights.address, y.address,
                 channels * size, pixels * channels * size, limits.ctypes.data,
@@ -78,7 +84,7 @@ def test_every_depthwise_tile_is_the_windowed_sum_and_stays_in_its_memory(size, 
 
 def call(function, body, *args):
     """Call a compiled micro-kernel by its address, as Numba's functions call each other; or its body where the JIT is off."""
-    if simd.JIT:
+    if JIT:
         result, failure = ctypes.c_void_p(), ctypes.c_void_p()
         kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * len(args))
         kind(function)(ctypes.addressof(result), ctypes.addressof(failure), *args)
@@ -88,22 +94,22 @@ def call(function, body, *args):
 
 
 def call_multiply(function, *args):
-    call(function, simd._multiply_body, *args)
+    call(function, matmul.multiply, *args)
 
 
 def call_depthwise(function, *args):
-    call(function, simd._depthwise_body, *args)
+    call(function, depthwise.lay, *args)
 
 
 @given(st.integers(1, 40), st.integers(1, 150), st.sampled_from(list(SIZES)))
 def test_packing_keeps_every_weight_and_pads_with_zeros(rows, columns, size):
-    lanes = simd.VECTOR // size
+    lanes = VECTOR // size
     w = np.random.default_rng(0).integers(1, 9, (rows, columns)).astype(SIZES[size])
-    packed = tiled.pack(w, np.full(columns, 10, w.dtype))
+    packed = pack(w, np.full(columns, 10, w.dtype))
     vectors = -(-columns // lanes)
     assert packed.size == (1 + rows) * vectors * lanes
     assert packed.sum() == w.sum() + 10 * columns
-    assert tiled.panels(columns, size) == -(-vectors // simd.VECTORS)
+    assert panels(columns, size) == -(-vectors // VECTORS)
 
 
 @settings(max_examples=10)
@@ -117,15 +123,15 @@ def test_moving_pixels_copies_all_of_each_and_nothing_else(pixels, size, gap):
 
 
 def move(*args):
-    if simd.JIT:
+    if JIT:
         from numba import njit
 
         global _moving
         if _moving is None:
-            _moving = njit(lambda a, b, c, d, e, f: simd.move(a, b, c, d, e, f))
+            _moving = njit(lambda a, b, c, d, e, f: memory.move(a, b, c, d, e, f))
         _moving(*args)
     else:
-        simd.move(*args)
+        memory.move(*args)
 
 
 _moving = None
@@ -133,8 +139,8 @@ _moving = None
 
 def test_the_tile_fits_the_registers():
     """Sums, a panel's vectors and one spread number: 32 registers of 512 bits, or 16 narrower ones."""
-    for vectors in range(1, simd.VECTORS + 1):
-        assert simd.ROWS[vectors] * vectors + vectors + 1 <= (32 if simd.VECTOR == 64 else 16)
+    for vectors in range(1, VECTORS + 1):
+        assert ROWS[vectors] * vectors + vectors + 1 <= (32 if VECTOR == 64 else 16)
 
 
 NARROW = {
@@ -147,8 +153,10 @@ FORCED = """
 import re, sys
 import numpy as np
 import convlab as cl
-from convlab.kernels import simd, tiled
-assert simd.VECTOR == {vector}, simd.VECTOR
+from convlab.kernels.tiled import matmul
+from convlab.machinecode.inline import assembly
+from convlab.machinecode.vectors import VECTOR
+assert VECTOR == {vector}, VECTOR
 rng = np.random.default_rng(0)
 for spec in (cl.ConvSpec(3, 21, 3, 2, "same"), cl.ConvSpec.depthwise(37, 3, padding="same"), cl.ConvSpec.pointwise(19, 70)):
     x, w = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((1, 9, 11, spec.in_channels), spec.weight_shape))
@@ -157,20 +165,20 @@ for spec in (cl.ConvSpec(3, 21, 3, 2, "same"), cl.ConvSpec.depthwise(37, 3, padd
 model = cl.Model.random(cl.mobilenet_v2(alpha=0.35, resolution=32, classes=7))
 x = rng.uniform(-1, 1, (32, 32, 3)).astype(np.float32)
 np.testing.assert_allclose(model.compile(threads=2)(x), model(x, kernel="im2col"), rtol=1e-4, atol=1e-4)
-assembly = simd.assembly(4)
-print("zmm" in assembly, "ymm" in assembly, "vfmadd" in assembly)
+code = assembly(matmul.multiply, 4)
+print("zmm" in code, "ymm" in code, "vfmadd" in code)
 """
 
 
-@pytest.mark.skipif(not simd.JIT, reason="machines are told apart by the JIT")
+@pytest.mark.skipif(not JIT, reason="machines are told apart by the JIT")
 @pytest.mark.parametrize("name", NARROW)
 def test_other_machines_give_the_same_numbers(name, tmp_path):
     """Numba is told that the machine is another; where this one lacks the instructions, there is nothing to run."""
     environment, vector = NARROW[name]
-    if os.uname().machine != "x86_64" or vector > simd.VECTOR:
+    if os.uname().machine != "x86_64" or vector > VECTOR:
         pytest.skip(f"this machine cannot run code for {name}")
     environment = {**os.environ, **environment, "NUMBA_CACHE_DIR": str(tmp_path)}
-    here = str(Path(simd.__file__).parents[2])
+    here = str(Path(memory.__file__).parents[2])
     environment["PYTHONPATH"] = os.pathsep.join([here, environment.get("PYTHONPATH", "")])
     script = FORCED.format(vector=vector)
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -178,13 +186,13 @@ def test_other_machines_give_the_same_numbers(name, tmp_path):
     assert done.stdout.split() == [str(vector == 64), str(vector >= 32), str(vector >= 32)]
 
 
-@pytest.mark.skipif(not simd.JIT, reason="there is no assembly without the JIT")
+@pytest.mark.skipif(not JIT, reason="there is no assembly without the JIT")
 def test_the_largest_tile_keeps_its_sums_in_registers():
     """Every innermost loop with that many FMAs: no vector goes to the stack, and the largest tile has such a loop."""
-    if simd.VECTOR != 64:
+    if VECTOR != 64:
         pytest.skip("read for 512-bit vectors only")
-    loops = [(fmas, spills) for fmas, spills in basic_blocks(simd.assembly(4)) if fmas >= simd.SUMS]
-    assert any(fmas % simd.SUMS == 0 for fmas, _ in loops)
+    loops = [(fmas, spills) for fmas, spills in basic_blocks(assembly(matmul.multiply, 4)) if fmas >= SUMS]
+    assert any(fmas % SUMS == 0 for fmas, _ in loops)
     assert all(spills == 0 for _, spills in loops)
 
 

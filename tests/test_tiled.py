@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import convlab as cl
-from convlab.kernels import im2col, simd, tiled
+from convlab.kernels import im2col, tiled
+from convlab.kernels.tiled import schedule
+from convlab.machinecode.vectors import VECTORS
 
 SPECS = st.one_of(
     st.builds(
@@ -43,7 +45,7 @@ def integers(spec, height, width, dtype):
 def test_more_channels_than_a_vector_and_more_pixels_than_a_tile(dtype, spec, height, width):
     x, w = integers(spec, height, width, dtype)
     geometry = spec.geometry(height, width)
-    y = getattr(tiled, spec.kind)(x, w, geometry)
+    y = tiled.convolve(x, w, geometry)
     assert_array_equal(y, getattr(im2col, spec.kind)(x, w, geometry), strict=True)
 
 
@@ -53,24 +55,24 @@ def test_any_size_of_block_gives_the_same_numbers(cache, spec, side):
     """A cache of a few bytes forces blocks of one row; the ring then keeps rows from block to block."""
     x, w = integers(spec, side, side + 1, np.float32)
     geometry = spec.geometry(side, side + 1)
-    usual = tiled.CACHE
+    usual = schedule.CACHE
     try:
-        tiled.CACHE = cache
-        y = getattr(tiled, spec.kind)(x, w, geometry)
+        schedule.CACHE = cache
+        y = tiled.convolve(x, w, geometry)
     finally:
-        tiled.CACHE = usual
+        schedule.CACHE = usual
     assert_array_equal(y, getattr(im2col, spec.kind)(x, w, geometry))
 
 
 @given(st.integers(1, 70), st.integers(1, 8))
 def test_slices_cover_all_channels_and_share_them_out(vectors, threads):
-    width = tiled._slice(vectors, threads)
-    assert 1 <= width <= simd.VECTORS
+    width = schedule._slice(vectors, threads)
+    assert 1 <= width <= VECTORS
     slices = -(-vectors // width)
     shares = [min(slices * (t + 1) // threads * width, vectors) - slices * t // threads * width for t in range(threads)]
     assert sum(shares) == vectors
     if vectors >= 4 * threads:
-        assert max(shares) <= min(shares) + simd.VECTORS
+        assert max(shares) <= min(shares) + VECTORS
 
 
 def test_nan_stays_where_it_is_and_infinity_too():
@@ -96,7 +98,7 @@ def test_nothing_behind_the_input_is_read(dtype, guarded):
         ):
             x, w = (guarded(values).array for values in integers(spec, 7, 6, dtype))
             geometry = spec.geometry(7, 6)
-            assert_array_equal(getattr(tiled, spec.kind)(x, w, geometry), getattr(im2col, spec.kind)(x, w, geometry))
+            assert_array_equal(tiled.convolve(x, w, geometry), getattr(im2col, spec.kind)(x, w, geometry))
 
 
 def test_inputs_are_left_alone_and_may_be_read_only():
@@ -104,7 +106,7 @@ def test_inputs_are_left_alone_and_may_be_read_only():
     x, w = integers(spec, 9, 9, np.float32)
     x.flags.writeable = w.flags.writeable = False
     before = x.copy(), w.copy()
-    tiled.standard(x, w, spec.geometry(9, 9))
+    tiled.convolve(x, w, spec.geometry(9, 9))
     assert_array_equal(x, before[0])
     assert_array_equal(w, before[1])
 

@@ -14,9 +14,9 @@ class Peak:
     """
 
     def __init__(self, number: np.dtype, threads: int) -> None:
-        from ..kernels import simd
+        from ..machinecode.inline import JIT
 
-        self._burst = machine.fma_burst(number, threads) if simd.JIT and number.kind == "f" else None
+        self._burst = machine.fma_burst(number, threads) if JIT and number.kind == "f" else None
         self._seconds: list[float] = []
 
     def take_turn(self) -> None:

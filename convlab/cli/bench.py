@@ -39,11 +39,11 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
     with refusals():  # what cannot be written is refused before the wait
         if arguments.plot is not None:
             from .. import figures
-            from ..kernels import simd
+            from ..machinecode.inline import JIT
 
             if arguments.plot.suffix not in PLOTS:
                 raise ValueError(f"a plot is saved as {', '.join(PLOTS)}: {arguments.plot}")
-            if arguments.what == "kernels" and not simd.JIT:
+            if arguments.what == "kernels" and not JIT:
                 raise ValueError("a roofline needs the machine's peaks, which compiled loops measure: NUMBA_DISABLE_JIT must not be set")
         for file in filter(None, (arguments.json, arguments.plot)):
             files.check_writable(file)

@@ -38,8 +38,8 @@ from types import MappingProxyType
 import numpy as np
 
 from ..geometry import ConvGeometry, Kind
+from ..machinecode.interrupts import uninterrupted
 from . import im2col, naive
-from .interrupts import uninterrupted
 
 KernelFunction = Callable[[np.ndarray, np.ndarray, ConvGeometry], np.ndarray]
 
@@ -92,16 +92,21 @@ class Kernel:
         return self.standard if own is None and kind == "pointwise" else own
 
 
-def _later(module: str, name: str) -> KernelFunction:
-    """Return a kernel function that imports its module at the first call: Numba takes its time to load."""
+@dataclass(frozen=True)
+class _Later:
+    """A kernel function that imports its module at the first call: Numba takes its time to load."""
 
-    def run(x: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-        function: KernelFunction = getattr(uninterrupted(import_module)(f"{__name__}.{module}"), name)
+    module: str
+    name: str
+
+    def __call__(self, x: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
+        function: KernelFunction = getattr(uninterrupted(import_module)(f"{__name__}.{self.module}"), self.name)
         return function(x, w, geometry)
 
-    run.__name__ = run.__qualname__ = name
-    run.__doc__ = f"`convlab.kernels.{module}.{name}`, imported when first called."
-    return run
+
+def _rung(name: str, dtypes: tuple[str, ...], door: str | None = None) -> Kernel:
+    """Return a compiled rung: its module has a function for each kind of convolution, or one for all."""
+    return Kernel(name, *(_Later(name, door or kind) for kind in ("standard", "depthwise", "pointwise", "grouped")), dtypes=dtypes)
 
 
 KERNELS: Mapping[str, Kernel] = MappingProxyType(
@@ -110,21 +115,8 @@ KERNELS: Mapping[str, Kernel] = MappingProxyType(
         for kernel in (
             Kernel("naive", naive.standard, naive.standard, naive.standard, naive.standard),
             Kernel("im2col", im2col.standard, im2col.depthwise, im2col.pointwise, im2col.grouped),
-            Kernel(
-                "jit",
-                _later("jit", "standard"),
-                _later("jit", "depthwise"),
-                _later("jit", "pointwise"),
-                _later("jit", "grouped"),
-            ),
-            Kernel(
-                "tiled",
-                _later("tiled", "standard"),
-                _later("tiled", "depthwise"),
-                _later("tiled", "pointwise"),
-                _later("tiled", "grouped"),
-                dtypes=FLOATS,
-            ),
+            _rung("jit", NUMBERS),
+            _rung("tiled", FLOATS, door="convolve"),
         )
     }
 )

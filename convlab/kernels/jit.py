@@ -32,8 +32,8 @@ from itertools import pairwise
 import numpy as np
 
 from ..geometry import ConvGeometry
-from .cached import njit
-from .crew import available, cores, share
+from ..machinecode.cache import njit
+from ..machinecode.threads import available, cores, share
 
 compiled = njit(cache=True, nogil=True, fastmath={"contract"})
 

@@ -9,7 +9,7 @@
   machine code. Here a checksum goes with each function, and what does not match is compiled anew and replaced. The sum
   covers the signature too: of two processes that compile a function for two dtypes at the same time, one may overwrite the other's code.
 * **A file that the function calls has changed**, by an update or in an editor. Numba looks at the function's own file only, and goes
-  on running the old code. Here all files of this folder count.
+  on running the old code. Here all files count that compiled functions are made of, in this folder and below `kernels`.
 
 Ctrl-C waits until a function is compiled: see `interrupts`.
 """
@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -88,8 +88,9 @@ def _say(what: str, error: Exception) -> None:
 
 @cache
 def _sources() -> bytes:
-    """Return a digest of all files in this folder that the compiled functions are made from."""
-    files = sorted((file for file in resources.files(__package__).iterdir() if file.name.endswith(".py")), key=lambda file: file.name)
+    """Return a digest of all files that compiled functions are made of: they call each other across both folders."""
+    package = Path(__file__).parents[1]
+    files = sorted(file for folder in ("machinecode", "kernels") for file in (package / folder).rglob("*.py"))
     return sha256(b"".join(sha256(file.read_bytes()).digest() for file in files)).digest()
 
 

@@ -41,8 +41,10 @@ from typing import Any
 import numpy as np
 from numba import config, types
 
-from . import simd
-from .cached import njit
+from .atomics import SPINS, call, look, nap, pause, raise_failure, swap_if
+from .cache import njit
+from .inline import JIT
+from .memory import get, put
 
 LINE = 128
 """Bytes of a slot: two lines of a cache, which processors like to fetch in pairs."""
@@ -122,7 +124,7 @@ def _share(folder: Path) -> float:
 @njit(cache=True, nogil=True)
 def _change(slot, before, after):
     """Change a slot's state if it is `before`, and return whether it was."""
-    return simd.swap_if(slot + STATE, before, after) == before
+    return swap_if(slot + STATE, before, after) == before
 
 
 @njit(cache=True, nogil=True)
@@ -133,48 +135,48 @@ def _serve(pool, worker):
         return
     looks = 0
     while looks < PATIENCE:
-        call = simd.look(pool + CALL)
-        if call % MOST >= worker and call != simd.get(slot + SEEN):
+        opened = look(pool + CALL)
+        if opened % MOST >= worker and opened != get(slot + SEEN):
             if not _change(slot, WATCHING, WORKING):
                 return
-            simd.put(slot + SEEN, call)
-            if simd.swap_if(pool + CALL, call, call) == call:  # open still: from here on the caller waits
-                simd.call(simd.get(pool + WORK), simd.get(pool + JOB), worker)
+            put(slot + SEEN, opened)
+            if swap_if(pool + CALL, opened, opened) == opened:  # open still: from here on the caller waits
+                call(get(pool + WORK), get(pool + JOB), worker)
                 looks = 0
             _change(slot, WORKING, WATCHING)
-        elif simd.look(slot + STATE) != WATCHING:
+        elif look(slot + STATE) != WATCHING:
             return
         else:
             looks += 1
-            simd.pause()
+            pause()
     _change(slot, WATCHING, ASLEEP)
 
 
 @njit(cache=True, nogil=True)
 def _together(pool, work, job, workers):
     """Do the caller's part of a job, while up to `workers` workers do theirs, and return the job's first number."""
-    simd.put(job, 0)
-    if workers == 0 or simd.swap_if(pool + OWNER, 0, 1) != 0:
-        simd.call(work, job, 0)
-        return simd.get(job)
-    number = simd.get(pool + NUMBER) + 1
-    call = number * MOST + workers
-    simd.put(pool + NUMBER, number)
-    simd.put(pool + WORK, work)
-    simd.put(pool + JOB, job)
-    simd.swap_if(pool + CALL, 0, call)
-    simd.call(work, job, 0)
-    simd.swap_if(pool + CALL, call, 0)
+    put(job, 0)
+    if workers == 0 or swap_if(pool + OWNER, 0, 1) != 0:
+        call(work, job, 0)
+        return get(job)
+    number = get(pool + NUMBER) + 1
+    opened = number * MOST + workers
+    put(pool + NUMBER, number)
+    put(pool + WORK, work)
+    put(pool + JOB, job)
+    swap_if(pool + CALL, 0, opened)
+    call(work, job, 0)
+    swap_if(pool + CALL, opened, 0)
     for worker in range(1, workers + 1):
         looks = 0
-        while simd.swap_if(pool + LINE * worker + STATE, WORKING, WORKING) == WORKING:
+        while swap_if(pool + LINE * worker + STATE, WORKING, WORKING) == WORKING:
             looks += 1
-            if looks <= simd.PATIENCE:
-                simd.pause()
+            if looks <= SPINS:
+                pause()
             else:
-                simd.nap()  # it may have no core
-    simd.swap_if(pool + OWNER, 1, 0)
-    return simd.get(job)
+                nap()  # it may have no core
+    swap_if(pool + OWNER, 1, 0)
+    return get(job)
 
 
 class Pool:
@@ -285,7 +287,7 @@ def together(work: int, job: int, workers: int = 0) -> None:
     Parameters
     ----------
     work : int
-        From `simd.function_of_jobs`.
+        From `atomics.function_of_jobs`.
     job : int
         The job's address. Its first number is for what fails.
     workers : int
@@ -294,11 +296,11 @@ def together(work: int, job: int, workers: int = 0) -> None:
     What one of the threads raises is raised here.
     """
     mine = pool()
-    if simd.JIT:  # else Python would run one thread at a time anyway
+    if JIT:  # else Python would run one thread at a time anyway
         mine.wake(workers)
     failure = _together(mine.address, work, job, workers)
     if failure:
-        simd.raise_failure(failure)
+        raise_failure(failure)
 
 
 def share(function: Callable[..., object], parts: Sequence[tuple[Any, ...]]) -> None:
@@ -314,7 +316,7 @@ def share(function: Callable[..., object], parts: Sequence[tuple[Any, ...]]) -> 
             else:
                 outcomes.put(None)
 
-    if simd.JIT and len(parts) > 1:
+    if JIT and len(parts) > 1:
         pool().send(work, len(parts) - 1)
     try:
         others = len(parts)
