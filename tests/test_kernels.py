@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import pickle
 import sys
 
 import numpy as np
@@ -333,3 +334,9 @@ def test_what_is_no_kernel_is_refused():
         cl.conv2d(X, W, kernel=3)
     with pytest.raises(TypeError, match="kernel 'mine' takes float32: dtype=float64"):
         cl.conv2d(X.astype(np.float64), W, kernel=cl.Kernel("mine", naive.standard, dtypes=("float32",)))
+
+
+@pytest.mark.parametrize("rung", cl.KERNELS)
+def test_a_rung_goes_to_another_process(rung):
+    copied = pickle.loads(pickle.dumps(cl.KERNELS[rung]))
+    assert copied == cl.KERNELS[rung]

@@ -154,6 +154,6 @@ def test_imports_are_seen() -> None:
     inside, outside = imports("forward.py")
     assert {"images.py", "ops.py", "conv.py", "cost.py", "layers.py", "tables.py"} <= inside
     assert outside == {"numpy"}
-    assert imports("kernels/__init__.py")[0] == {"geometry.py", "kernels/im2col.py", "kernels/interrupts.py", "kernels/naive.py"}
+    assert imports("kernels/__init__.py")[0] == {"geometry.py", "kernels/im2col.py", "kernels/naive.py", "machinecode/interrupts.py"}
     assert imports("zoo/__init__.py")[0] == {"weights/__init__.py", "forward.py"}
     assert "pillow" in imports("images.py")[1]

@@ -106,7 +106,8 @@ class _Later:
 
 def _rung(name: str, dtypes: tuple[str, ...], door: str | None = None) -> Kernel:
     """Return a compiled rung: its module has a function for each kind of convolution, or one for all."""
-    return Kernel(name, *(_Later(name, door or kind) for kind in ("standard", "depthwise", "pointwise", "grouped")), dtypes=dtypes)
+    standard, depthwise, pointwise, grouped = (_Later(name, door or kind) for kind in ("standard", "depthwise", "pointwise", "grouped"))
+    return Kernel(name, standard, depthwise, pointwise, grouped, dtypes)
 
 
 KERNELS: Mapping[str, Kernel] = MappingProxyType(

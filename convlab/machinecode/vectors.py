@@ -51,13 +51,13 @@ SUMS, VECTORS = (24, 4) if VECTOR == 64 else (12, 2)
 
 
 @register_jitable  # Python calls it as well, and must not compile it for that
-def vectors(numbers, size):
+def vectors(numbers: int, size: int) -> int:
     """Return how many vectors hold so many numbers of `size` bytes."""
     return (numbers * size + VECTOR - 1) // VECTOR
 
 
 @register_jitable
-def padded(numbers, size):
+def padded(numbers: int, size: int) -> int:
     """Return the bytes of so many numbers, rounded up to whole vectors."""
     return vectors(numbers, size) * VECTOR
 
