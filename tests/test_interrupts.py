@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from convlab.kernels import simd
-from convlab.kernels.interrupts import uninterrupted
+from convlab.machinecode.inline import JIT
+from convlab.machinecode.interrupts import uninterrupted
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timers that send signals")
-compiled = pytest.mark.skipif(not simd.JIT, reason="without the JIT nothing compiles, and no worker takes part")
+compiled = pytest.mark.skipif(not JIT, reason="without the JIT nothing compiles, and no worker takes part")
 
 ROOT = str(Path(__file__).resolve().parents[1])
 INTERRUPTS = 5000 if os.environ.get("CI") else 500
@@ -39,7 +39,7 @@ PREPARE = """
 import os, random, signal, sys, time
 import numpy as np
 import convlab as cl
-from convlab.kernels import crew, simd
+from convlab.machinecode import atomics, threads as pools
 
 random.seed(0)
 rng = np.random.default_rng(0)
@@ -56,20 +56,20 @@ work = [
 ]
 
 def meet(job, thread):
-    simd.add(job + 8 + 8 * thread)
+    atomics.add(job + 8 + 8 * thread)
     looks = 0
-    while thread == 0 and simd.look(job + 16) == 0 and looks < 1000:
-        simd.nap()
+    while thread == 0 and atomics.look(job + 16) == 0 and looks < 1000:
+        atomics.nap()
         looks += 1
 
 def helped():
     # Workers still take part: in a call of compiled code, and in one of Python's.
-    function, met, seen = simd.function_of_jobs(meet), 0, set()
+    function, met, seen = atomics.function_of_jobs(meet), 0, set()
     for _ in range(100):
         job = np.zeros(3, np.int64)
-        crew.together(function, job.ctypes.data, 1)
+        pools.together(function, job.ctypes.data, 1)
         met += int(job[2])
-        crew.share(lambda part: (seen.add(crew._thread.get_ident()), time.sleep(0.01)), [(0,), (1,)])
+        pools.share(lambda part: (seen.add(pools._thread.get_ident()), time.sleep(0.01)), [(0,), (1,)])
         if met and len(seen) > 1:
             return True
     return False
@@ -97,7 +97,7 @@ while sum(interrupts) < int(sys.argv[1]):
         interrupts[i] += 1
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
 threads = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0
-print(wrong, all(one() for one in work), helped(), threads <= len(crew.pool().states()) + 1, min(interrupts) > 0, crew.pool().busy())
+print(wrong, all(one() for one in work), helped(), threads <= len(pools.pool().states()) + 1, min(interrupts) > 0, pools.pool().busy())
 """
 
 
@@ -108,7 +108,7 @@ def test_interrupts_at_random_moments_leave_a_process_as_it_was(run):
 
 
 FORK = """
-pool = crew.pool()
+pool = pools.pool()
 signal.signal(signal.SIGALRM, lambda *_: answers.append(all(one() for one in work)))
 answers, codes = [], []
 for _ in range(int(sys.argv[1])):
