@@ -219,6 +219,11 @@ class Runnable:
         """Return a picture as the network's input (H, W, 3), float32, prepared as `self.preprocessing` says."""
         return self.preprocessing(images.as_rgb(image))
 
+    def _check_finite(self, *outputs: np.ndarray) -> None:
+        """Raise ValueError if weights have led to numbers that are none."""
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise ValueError(f"a network must answer with finite numbers: some that {self.network.name!r} gives are infinite or none")
+
 
 class Model(Runnable):
     """A `Network` with one output and its parameters: it names what is on a picture.
@@ -324,10 +329,7 @@ class Model(Runnable):
         x = self.preprocess(image)
         with np.errstate(all="ignore"):  # judged by what comes out
             logits = self.plan()(x) if kernel is None else self(x, kernel)
-        if not np.isfinite(logits).all():
-            raise ValueError(
-                f"the network must answer with finite numbers: some of the logits of {self.network.name!r} are infinite or none"
-            )
+        self._check_finite(logits)
         probabilities = ops.softmax(logits.astype(np.float64))
         order = np.argsort(-probabilities, kind="stable")[:top]
         return [(self.labels[i] if self.labels else f"class {i}", float(probabilities[i])) for i in order]
@@ -372,7 +374,8 @@ class Detector(Runnable):
         preprocessing: Preprocessing | None = None,
     ) -> None:
         super().__init__(network, params, preprocessing or Preprocessing(network.input[:2], "stretch"))
-        self.shapes = ssd.shapes() if anchors is None else tuple(tuple((float(s), float(r)) for s, r in cell) for cell in anchors)
+        given = ssd.shapes() if anchors is None else anchors
+        self.shapes = tuple(tuple((_measure("scale", scale), _measure("ratio", ratio)) for scale, ratio in cell) for cell in given)
         self.anchors = ssd.anchors(network, self.shapes)
         columns = ssd.columns(network)
         if labels is None:
@@ -430,17 +433,27 @@ class Detector(Runnable):
                 raise ValueError(f"{name} must be from 0 to 1: {name}={value}")
         top = integer("top", top, 1)
         pixels = images.as_rgb(image)
-        outputs = self.outputs(self.preprocessing(pixels), "auto" if kernel is None else kernel)
-        encoded, logits = ssd.gathered(outputs)
-        named = [i for i, label in enumerate(self.labels) if label is not None]
-        scores = ssd.sigmoid(logits[:, named].astype(np.float64))
-        best = scores.argmax(axis=1)
-        scores = scores[np.arange(len(best)), best]
-        boxes = ssd.decode(encoded, self.anchors).clip(0, 1)  # cut off where the network saw no further
-        kept = np.flatnonzero(scores >= threshold)
-        kept = kept[ssd.suppress(boxes[kept], scores[kept], iou, top)]
+        with np.errstate(all="ignore"):  # judged by what comes out
+            outputs = self.outputs(self.preprocessing(pixels), "auto" if kernel is None else kernel)
+            self._check_finite(*outputs.values())
+            encoded, logits = ssd.gathered(outputs)
+            named = [i for i, label in enumerate(self.labels) if label is not None]
+            scores = ssd.sigmoid(logits[:, named].astype(np.float64))
+            best = scores.argmax(axis=1)
+            scores = scores[np.arange(len(best)), best]
+            boxes = ssd.decode(encoded, self.anchors).clip(0, 1)  # cut off where the network saw no further
+            kept = np.flatnonzero(scores >= threshold)
+            kept = kept[ssd.suppress(boxes[kept], scores[kept], iou, top)]
         frame = self.preprocessing.frame(*pixels.shape[:2])
         return [Detection(str(self.labels[named[best[i]]]), float(scores[i]), ssd.in_pixels(boxes[i], frame)) for i in kept]
+
+
+def _measure(name: str, value: object) -> float:
+    """Return an anchor's scale or ratio if it is one."""
+    measure = number(f"an anchor's {name}", value)
+    if not 0.001 <= measure <= 1000:
+        raise ValueError(f"an anchor's {name} must be from 0.001 to 1000: {name}={measure}")
+    return measure
 
 
 def _same(some: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> bool:

@@ -9,7 +9,6 @@ still answers, only worse. So a model's file says it where it can, and `Preproce
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, SupportsIndex
@@ -31,6 +30,10 @@ class Frame(NamedTuple):
     y: float
     width: float
     height: float
+
+
+LARGEST = 1e9
+"""Largest mean and deviation, and the inverse of the least deviation: pixels so prepared are float32 numbers."""
 
 
 @dataclass(frozen=True, init=False)
@@ -102,8 +105,8 @@ class Preprocessing:
         put(self, "resample", _one_of("resample", resample, tuple(images.FILTERS)))
         put(self, "mean", _three("mean", mean))
         put(self, "deviation", _three("deviation", deviation))
-        if not all(value > 0 for value in self.deviation):
-            raise ValueError(f"deviation must be positive: deviation={deviation!r}")
+        if not all(value >= 1 / LARGEST for value in self.deviation):
+            raise ValueError(f"deviation must be positive, and at least {1 / LARGEST}: deviation={deviation!r}")
         put(self, "order", _one_of("order", order, ("RGB", "BGR")))
         if not isinstance(whole, bool):
             raise TypeError(f"whole must be true or false: whole={whole!r}")
@@ -213,6 +216,6 @@ def _three(name: str, value: object) -> tuple[float, float, float]:
     if len(numbers) != 3:
         raise ValueError(f"{name} must be a number or three, one for each channel: {name}={value!r}")
     three = tuple(number(name, part) for part in numbers)
-    if not all(map(math.isfinite, three)):
-        raise ValueError(f"{name} must be finite: {name}={value!r}")
+    if not all(abs(part) <= LARGEST for part in three):
+        raise ValueError(f"{name} must be at most {LARGEST:,.0f}: {name}={value!r}")
     return three[0], three[1], three[2]

@@ -19,7 +19,7 @@ import time
 import traceback
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def members(path: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def an_npz(rng: random.Random, folder: Path, models: list[cl.Model]) -> Path:
+def an_npz(rng: random.Random, folder: Path, models: Sequence[cl.Model | cl.Detector]) -> Path:
     """Make an own file of a small network: its description changed, its members exchanged, or its bytes bent."""
     path = folder / "m.npz"
     cl.save(rng.choice(models), path)
@@ -253,17 +253,21 @@ def small_models() -> list[cl.Model]:
 def main(seed: int, count: int) -> dict[str, Any]:
     """Try `count` files of each kind."""
     sys.path.insert(0, str(Path(__file__).parent))
+    from test_ssd import SHAPES, TINY
+    from test_ssd import _Loose as Loose
     from test_weights import LABELS, V1, V2, source, tensors_of, write
 
     found: dict[str, Any] = {"failed": []}
     with tempfile.TemporaryDirectory() as base:
         models, right = small_models(), pictures()
+        detector = cl.Detector(TINY, Loose.random(TINY).params, [None, "dog", "ball"], SHAPES)
         saved = []
         for i, config in enumerate((V1, V2)):
             saved.append(write(Path(base, f"right{i}"), {**config, **LABELS}, tensors_of(source(config), config["model_type"])))
         cl.save(models[0], Path(base, "right.npz"))
         kinds: dict[str, tuple[Callable[..., Path], list[Any], Callable[[str], list[str]]]] = {
             "npz": (an_npz, models, lambda path: ["classify", "chelsea", "--kernel", "im2col", "--model", path]),
+            "detectors": (an_npz, [detector], lambda path: ["detect", "chelsea", "--kernel", "im2col", "--model", path]),
             "transformers": (a_directory, saved, lambda path: ["classify", "chelsea", "--kernel", "im2col", "--model", path]),
             "pictures": (a_picture, right, lambda path: ["classify", path, "--kernel", "im2col", "--model", f"{base}/right.npz"]),
         }

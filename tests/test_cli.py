@@ -604,13 +604,23 @@ def test_a_pipe_is_no_picture_and_no_model(convlab, model, tmp_path):
         assert_one_line(err, f"convlab {argv[0]}: only regular files are read, no pipe and no device")
 
 
+def test_what_pillow_logs_is_no_line_of_its_own(model, tmp_path):
+    """A TIFF of 12,180 samples a pixel; in a process of its own, since tests catch what is logged."""
+    entries = [(256, 1), (257, 1), (258, 8), (259, 1), (262, 1), (273, 8), (277, 12_180), (278, 1), (279, 1)]
+    table = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in entries)
+    (tmp_path / "p.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4))
+    done = started("classify", tmp_path / "p.tif", "--model", model, "--kernel", "im2col")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_line(done.stderr, f"convlab classify: {tmp_path / 'p.tif'} is not a picture")
+
+
 def test_weights_that_overflow_are_one_line(convlab, tmp_path):
     net = cl.mobilenet_v1(0.25, 32, classes=2)
     large = {name: np.full_like(array, 1e30) for name, array in cl.Model.random(net).params.items()}
     cl.save(cl.Model(net, large), tmp_path / "m.npz")
     code, _, err = convlab("classify", "chelsea", "--model", tmp_path / "m.npz", "--kernel", "im2col")
     assert code == 2
-    assert_one_line(err, "convlab classify: the network must answer with finite numbers")
+    assert_one_line(err, "convlab classify: a network must answer with finite numbers")
 
 
 # What is not the user's fault

@@ -25,7 +25,7 @@ def test_no_file_ends_in_anything_but_an_answer_or_one_line(capsys: pytest.Captu
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     assert found.pop("failed") == []
-    assert set(found) == {"npz", "transformers", "pictures"}
+    assert set(found) == {"npz", "detectors", "transformers", "pictures"}
     for counted in found.values():
         assert counted["tried"] == COUNT == counted["read"] + counted["refused"]
         assert min(counted["read"], counted["refused"]) > 0
