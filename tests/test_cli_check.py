@@ -13,6 +13,7 @@ import time
 import xml.etree.ElementTree as ET
 
 import pytest
+from rich.cells import cell_len
 
 from convlab import cli
 from convlab.checker import OPS, STYLES, graders
@@ -175,6 +176,18 @@ def test_a_folder(convlab, student, tmp_path):
     assert convlab(*argv) == (code, out, err)
     assert time.monotonic() - started < 2  # nothing is checked again
     assert convlab(*argv, "--pattern", "a*.py")[0] == 0
+
+
+def test_a_long_name_leaves_the_terminal_its_lines(convlab, student, tmp_path):
+    (tmp_path / "submissions").mkdir()
+    for name in ("n" * 200, "\u6f22" * 60):
+        student(RIGHT, f"submissions/{name}.py")
+    code, out, err = convlab("check", tmp_path / "submissions", "--function", "f", *RELU, "--out", tmp_path / "out", "--jobs", 2)
+    assert (code, err) == (0, "")
+    table = out.split("\n\n")[0].split("\n")
+    assert max(map(cell_len, table)) <= 80
+    assert [line.split()[1:] for line in table[2:]] == [["passed", "100", "%"]] * 2
+    assert "n" * 200 in (tmp_path / "out" / "table.csv").read_text()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")

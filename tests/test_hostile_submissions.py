@@ -200,7 +200,14 @@ def leaves(value) -> list[str]:
 
 
 ALWAYS_LOADING = ["SIGINT again and again", "a daemon that kills its parents", "folders 3000 deep", "one part many times"]
-ALWAYS_CALLED = ["SIGKILL to all parents", "control characters", "memory of others", "an absurd shape", "odd names", "folders without rights"]
+ALWAYS_CALLED = [
+    "SIGKILL to all parents",
+    "control characters",
+    "memory of others",
+    "an absurd shape",
+    "odd names",
+    "folders without rights",
+]
 
 
 @pytest.mark.parametrize("name", HARM if LONG else ALWAYS_LOADING)
@@ -310,7 +317,7 @@ def test_harm_without_namespaces(tmp_path, calls, name):
     else:
         assert done.returncode != 0
         assert "setresuid" in calls or os.geteuid() != 0, done.stderr
-    if out.exists() or "setresuid" not in calls:
+    if out.exists():  # else there is nobody left to look for what the keeper left
         end = time.monotonic() + 10
         while found := leftovers():
             assert time.monotonic() < end, found

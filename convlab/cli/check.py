@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from .. import files
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 ONE_FILE, FOLDER = ("json", "gradescope", "points", "visibility", "junit"), ("out", "jobs", "pattern")
 """Which options are for which kind of target."""
+
+WIDEST_NAME = 32
 
 
 WEIGHTS = 1_000_000
@@ -168,7 +171,7 @@ def _check_folder(arguments: argparse.Namespace, settings: Settings, out: Consol
     verdicts = [row["passed"] for row in rows]
     lines = [
         (
-            row["file"],
+            _short(row["file"]),
             "passed" if row["passed"] else plain(row["mistake"] or row["message"]),
             "" if row["passed"] is None else f"{row['score']:.0%}".replace("%", " %"),
         )
@@ -183,6 +186,11 @@ def _check_folder(arguments: argparse.Namespace, settings: Settings, out: Consol
         told = next(row["message"] for row in rows if row["passed"] is None)
         raise WrongInput(f"{verdicts.count(None)} of {len(rows)} could not be judged, run again to go on from here: {told}", FAILED)
     return RIGHT if all(verdicts) else WRONG
+
+
+def _short(name: str) -> str:
+    """Return a file's name as a column of a terminal holds it; the tables in files have it whole."""
+    return name if cell_len(name) <= WIDEST_NAME else set_cell_size(name, WIDEST_NAME - 1).rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _weights_refused(weights: Mapping[str, float] | None) -> contextlib.AbstractContextManager[None]:
