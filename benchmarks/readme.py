@@ -1,4 +1,4 @@
-"""Measure the ladder, and write what README and the ladder's docstring show between their markers; the networks' times are the stored ones.
+"""Measure the ladder, and write what README shows between its markers; the networks' times are the stored ones.
 
 python -m benchmarks.readme        (needs convlab and pillow; about half a minute)
 """
@@ -13,11 +13,8 @@ from convlab import lessons, machine
 from convlab.bench import LAYERS, Benchmark, rate
 
 ROOT = Path(__file__).parent.parent
-README, LADDER = ROOT / "README.md", ROOT / "convlab" / "kernels" / "__init__.py"
-MARKERS = {
-    README: ("<!-- generated: benchmarks/readme.py -->", "<!-- end -->"),
-    LADDER: (".. generated: benchmarks/readme.py", ".. end"),
-}
+README = ROOT / "README.md"
+MARKERS = "<!-- generated: benchmarks/readme.py -->", "<!-- end -->"
 
 SIDE = 56
 
@@ -38,19 +35,6 @@ def ladder(results: Mapping[str, Benchmark]) -> str:
     head = ["MACs a second (against naive)", *LAYERS]
     said = f"One picture of {SIDE}x{SIDE}, float32, verified equal, then timed on {cpu()}; `cl.bench()` does it on yours."
     return f"{markdown(head, rows)}\n\n{said}"
-
-
-def shares(results: Mapping[str, Benchmark]) -> str:
-    """Return which share of the cores' FMA peak every rung reaches, as a table of reStructuredText."""
-    rows = [("share of the FMA peak", *results)]
-    for i, rung in enumerate(cl.KERNELS):
-        peaks = [(2 * result.timings[i].mac_rate, result.peak) for result in results.values()]
-        rows.append((rung, *(f"{100 * rate / peak:.2g} %" for rate, peak in peaks if peak)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = "  ".join("=" * width for width in widths)
-    head, *body = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    said = f"One picture of {SIDE}x{SIDE}, float32, on {cpu()}:"
-    return "\n".join([said, "", rule, head, rule, *body, rule])
 
 
 def race() -> str:
@@ -116,7 +100,7 @@ def photo() -> str:
 
 def replace(path: Path, body: str) -> None:
     """Replace what stands between a file's markers."""
-    begin, end = MARKERS[path]
+    begin, end = MARKERS
     before, _, rest = path.read_text(encoding="utf-8").partition(begin)
     _, _, after = rest.partition(end)
     if not after:
@@ -129,7 +113,6 @@ def main() -> None:
     """Measure, every rung verified equal first, and write."""
     measured = {name: cl.bench(spec=spec, height=SIDE, width=SIDE) for name, spec in LAYERS.items()}
     replace(README, "\n\n".join((ladder(measured), race(), separable(), photo())))
-    replace(LADDER, shares(measured))
 
 
 if __name__ == "__main__":

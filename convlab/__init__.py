@@ -72,6 +72,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def check(fn: Callable[..., Any] | Kernel, **options: Any) -> "Report":
     """Check a function that should be a convolution, and say which mistake it makes: `convlab.checker.check`, with its options.
 

@@ -6,7 +6,6 @@ then the values; what reaches a kernel is right, contiguous, of one dtype and re
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike
 from .geometry import ConvGeometry, ConvSpec, IntOrPair, Padding
 from .kernels import NUMBERS, Kernel, KernelFunction, fastest, resolve
 from .kernels import im2col as _im2col
+from .notices import warn
 
 Layout = Literal["NHWC", "NCHW"]
 KernelLike = str | Kernel | KernelFunction
@@ -87,7 +87,7 @@ def convolve(x: np.ndarray, w: np.ndarray, geometry: ConvGeometry, kernel: Kerne
     function, name = runner(kernel, geometry.spec, dtype)
     wanted = resolve(kernel, dtype).name
     if name != wanted:
-        warnings.warn(f"kernel {wanted!r} has no {geometry.spec.kind} convolution: run by {name!r}", stacklevel=4)
+        warn(f"kernel {wanted!r} has no {geometry.spec.kind} convolution: run by {name!r}")
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):  # every rung: IEEE rules, no warnings
         y = function(_frozen(x, dtype), _frozen(w, dtype), geometry)
     expected = (len(x), *geometry.out_shape)
@@ -173,7 +173,7 @@ def conv2d(
     Notes
     -----
     Arithmetic follows IEEE 754: NaN and infinity spread to the windows that read them. A weight
-    that is not finite makes a NaN of a padded zero in `naive` and `im2col`; `jit` skips the padding.
+    that is not finite makes a NaN of a padded zero in `naive`, `im2col` and `tiled`; `jit` skips the padding.
 
     Source: Goodfellow, Bengio, Courville 2016, eq. 9.6, with stride, padding, dilation and groups as in
     Dumoulin and Visin 2016.

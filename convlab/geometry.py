@@ -57,6 +57,7 @@ def integer(name: str, value: object, least: int) -> int:
 
 def _pair(name: str, value: object, least: int) -> tuple[int, int]:
     """Return an int or a pair (height, width) as a pair of plain ints."""
+    value = _listed(value)
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         number = integer(name, value, least)
         return number, number
@@ -65,8 +66,14 @@ def _pair(name: str, value: object, least: int) -> tuple[int, int]:
     return integer(f"{name} height", value[0], least), integer(f"{name} width", value[1], least)
 
 
+def _listed(value: object) -> object:
+    """Return an array as the list or the number that it stands for, and anything else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def _padding(value: object) -> Literal["valid", "same"] | Sides:
     """Return padding as "valid", "same" or four explicit sides."""
+    value = _listed(value)
     rule = 'padding must be "valid", "same", an integer, a pair or ((top, bottom), (left, right))'
     if isinstance(value, str):
         if value == "valid":

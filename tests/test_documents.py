@@ -229,8 +229,10 @@ def test_001_sum_from_1_misses_the_first_row() -> None:
     assert reads(range(H2), range(1, M + 1)) == set(range(1, H + 1))
     # All counted from 1, as m = 1..M suggests: row 1, the first, is never read and row 7 does not exist.
     assert reads(range(1, H2 + 1), range(1, M + 1)) == set(range(2, H + 2))
-    # Right: m from 0, or h' + m - 1.
+    # Right: m from 0, or h' + m - 1; and that is what the engine reads.
     assert reads(range(H2), range(M)) == set(range(H))
+    axis = cl.ConvSpec(1, 1, M).geometry(H, H).height
+    assert {row for i in range(axis.output) for row in axis.taps(i)} == set(range(H))
     assert {row - 1 for row in reads(range(1, H2 + 1), range(1, M + 1))} == set(range(1, H + 1))
 
 
@@ -416,7 +418,10 @@ def test_003_nothing_is_recomputed_by_the_second_filter() -> None:
     """
     rng = np.random.default_rng(0)
     standard = rng.normal(size=(3, 3, 3, 5))
-    separable = rng.normal(size=(3, 3, 3, 1)) * rng.normal(size=(3, 5))
+    depthwise, pointwise = rng.normal(size=(3, 3, 3)), rng.normal(size=(3, 5))
+    separable = depthwise[..., None] * pointwise
+    x = rng.normal(size=(6, 6, 3))
+    np.testing.assert_allclose(cl.separable_conv2d(x, depthwise, pointwise), cl.conv2d(x, separable), rtol=0, atol=1e-12)
     for c in range(3):
         assert np.linalg.matrix_rank(standard[:, :, c].reshape(9, 5)) == 5
         assert np.linalg.matrix_rank(separable[:, :, c].reshape(9, 5)) == 1

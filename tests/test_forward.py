@@ -329,6 +329,9 @@ def test_what_an_own_kernel_lacks_is_run_by_the_ladder_and_said(model: cl.Model)
     with pytest.warns(UserWarning, match="kernel 'mine' has no (depthwise|grouped) convolution: run by") as warned:
         steps = {step.name: step.kernel for step in model.trace(pictures(SMALL), kernel=mine)}
     assert len(warned) == 2
+    with pytest.warns(UserWarning, match="kernel 'mine' has no") as called:
+        model(pictures(SMALL), kernel=mine)
+    assert {warning.filename for warning in (*warned, *called)} == {__file__}  # the caller's line, not ours
     assert (steps["stem.conv"], steps["expand.conv"], steps["biased.conv"]) == ("mine", "mine", "mine")
     assert (steps["depthwise.conv"], steps["grouped.conv"]) == (fastest, fastest)
 

@@ -172,6 +172,8 @@ def test_a_wrong_value_is_refused_with_the_rule_and_the_value(options, message):
 @pytest.mark.parametrize("name", ["in_channels", "out_channels", "kernel", "stride", "padding", "dilation", "groups"])
 @pytest.mark.parametrize("value", [True, 1.0, None, np.float32(2), np.array([1, 1])])
 def test_only_integers_are_sizes(name, value):
+    if isinstance(value, np.ndarray) and name not in ("in_channels", "out_channels", "groups"):
+        value = np.array(1.5)  # two integers are a pair
     with pytest.raises(TypeError, match=f"{name} must be an integer: {name}="):
         cl.ConvSpec(**{"in_channels": 6, "out_channels": 4, "kernel": 3} | {name: value})
 
@@ -215,3 +217,16 @@ def test_a_window_as_large_as_the_input_has_one_position():
 def test_a_picture_has_a_whole_positive_size(size, error):
     with pytest.raises(error, match=r"(height|width) must be"):
         cl.ConvSpec(1, 1, 1).geometry(*size)
+
+
+def test_arrays_are_the_lists_that_they_hold() -> None:
+    """Of NumPy or of anything else that knows `tolist`."""
+    arrays = {"kernel": np.array([3, 2]), "stride": np.array([2, 1]), "dilation": np.array(2), "padding": np.array([1, 2])}
+    assert cl.ConvSpec(3, 5, **arrays) == cl.ConvSpec(3, 5, (3, 2), (2, 1), (1, 2), 2)
+    assert cl.ConvSpec(3, 5, 3, padding=np.array([[1, 0], [2, 3]])).padding == ((1, 0), (2, 3))
+    with pytest.raises(TypeError, match=r"padding height must be an integer: padding height=1\.5"):
+        cl.ConvSpec(3, 5, 3, padding=np.array([1.5, 2]))
+    with pytest.raises(TypeError, match="stride must be an integer: stride=True"):
+        cl.ConvSpec(3, 5, 3, stride=np.bool_(True))
+    with pytest.raises(ValueError, match=r"kernel must be an integer or a pair \(height, width\): kernel=\[1, 2, 3\]"):
+        cl.ConvSpec(3, 5, np.array([1, 2, 3]))

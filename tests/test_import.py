@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+import convlab as cl
+
 HEAVY = ["numba", "llvmlite", "rich", "PIL", "matplotlib", "safetensors", "hypothesis", "torch"]
 
 
@@ -52,3 +54,7 @@ def test_all_names_what_there_is() -> None:
 
     assert sorted(set(convlab.__all__)) == sorted(convlab.__all__)
     assert [name for name in convlab.__all__ if not hasattr(convlab, name)] == []
+
+
+def test_dir_shows_what_is_for_use_and_nothing_else():
+    assert sorted([*cl.__all__, "__version__"]) == dir(cl)

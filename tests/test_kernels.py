@@ -283,6 +283,13 @@ def test_what_a_kernel_lacks_is_run_by_the_fastest_rung_and_it_says_so(kind, cal
     assert_array_equal(y, call("naive"))
 
 
+def test_the_warning_names_the_callers_line_however_deep_the_kernel_is_asked_for():
+    mine = cl.Kernel("mine", standard=Student())
+    with pytest.warns(UserWarning, match="kernel 'mine' has no depthwise convolution") as caught:
+        cl.separable_conv2d(X, W[..., 0], np.eye(X.shape[-1]), kernel=mine)
+    assert caught[0].filename == __file__
+
+
 def test_a_kernel_without_pointwise_runs_it_as_the_window_that_it_is():
     mine, other = Student(), Student()
     w = W[0, 0]
@@ -340,3 +347,15 @@ def test_what_is_no_kernel_is_refused():
 def test_a_rung_goes_to_another_process(rung):
     copied = pickle.loads(pickle.dumps(cl.KERNELS[rung]))
     assert copied == cl.KERNELS[rung]
+
+
+def test_rungs_differ_on_infinity_times_a_padded_zero_as_conv2d_says():
+    skips = {
+        rung
+        for rung in cl.KERNELS
+        if not np.isnan(cl.conv2d(np.ones((3, 3, 1)), np.full((3, 3, 1, 1), np.inf), padding=1, kernel=rung)).any()
+    }
+    (note,) = [line for line in cl.conv2d.__doc__.split("\n\n") if "padded zero" in line]
+    makes, skip = note.split("padded zero")[1].split(";")
+    assert {rung for rung in cl.KERNELS if f"`{rung}`" in makes} == set(cl.KERNELS) - skips
+    assert {rung for rung in cl.KERNELS if f"`{rung}`" in skip} == skips

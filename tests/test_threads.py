@@ -11,18 +11,22 @@ import convlab as cl
 
 pytestmark = pytest.mark.parametrize("rung", cl.KERNELS)
 
-# Convolutions of every kind, small enough for rung 1, and one that is worth sharing among threads; each with the right answer.
+# Convolutions of every kind, small enough for rung 1, and where the rung has threads one that is worth them; each with the right answer.
 PREPARE = """
 import sys
 import threading
+from importlib import import_module
 import numpy as np
 import convlab as cl
 
 rung = sys.argv[1]
 rng = np.random.default_rng(0)
-work = []
-for size, shape in [((2, 6, 7, 4), (3, 3, 4, 6)), ((2, 6, 7, 4), (3, 3, 2, 6)), ((2, 6, 7, 4), (3, 3, 1, 8)), ((2, 6, 7, 4), (1, 1, 4, 6)),
-                    ((1, 31, 33, 8), (3, 3, 8, 8))]:
+work, cases = [], [((2, 6, 7, 4), (3, 3, 4, 6)), ((2, 6, 7, 4), (3, 3, 2, 6)), ((2, 6, 7, 4), (3, 3, 1, 8)), ((2, 6, 7, 4), (1, 1, 4, 6))]
+if rung in ("jit", "tiled"):
+    cases.append(((1, 47, 49, 16), (3, 3, 16, 16)))
+    macs = 47 * 49 * 3 * 3 * 16 * 16
+    assert macs >= import_module(f"convlab.kernels.{rung}").WORTH_A_THREAD
+for size, shape in cases:
     x, w = (rng.integers(-8, 9, s).astype(np.float32) for s in (size, shape))
     options = dict(padding=1, groups=size[3] // shape[2])
     work.append((x, w, options, cl.conv2d(x, w, kernel="im2col", **options)))

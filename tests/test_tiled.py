@@ -115,3 +115,16 @@ def test_integers_are_refused_by_name():
     with pytest.raises(TypeError, match="kernel 'tiled' takes float32, float64: dtype=int32"):
         cl.conv2d(np.ones((4, 4, 1), np.int32), np.ones((2, 2, 1, 1), np.int32), kernel="tiled")
     assert cl.conv2d(np.ones((4, 4, 1), np.int32), np.ones((2, 2, 1, 1), np.int32)).dtype == np.int32  # "auto" passes over it
+
+
+def test_all_pictures_of_a_batch_count_when_threads_are_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(tiled, "cores", lambda: 8)
+    monkeypatch.setattr(tiled, "available", lambda workers: asked.append(workers) or 0)
+    rng = np.random.default_rng(0)
+    x, w = (rng.integers(-8, 9, shape).astype(np.float32) for shape in [(8, 24, 24, 16), (3, 3, 16, 16)])
+    one = 24 * 24 * 3 * 3 * 16 * 16
+    assert one < tiled.WORTH_A_THREAD < 8 * one
+    y = cl.conv2d(x, w, padding="same", kernel="tiled")
+    assert_array_equal(cl.conv2d(x[0], w, padding="same", kernel="tiled"), y[0])
+    assert asked == [7, 0]

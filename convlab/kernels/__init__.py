@@ -10,22 +10,7 @@ has checked everything before a kernel runs, so kernels hold no checks.
 `KERNELS` is read-only; tests and benchmarks walk it, so no rung is timed untested. A function of
 your own with this contract, or a `Kernel` made of some, goes wherever a rung's name goes.
 
-How far each rung gets, pictures and weights laid out and packed anew in each call, on all cores:
-
-.. generated: benchmarks/readme.py
-
-One picture of 56x56, float32, on 2 cores of AMD EPYC:
-
-=====================  ============  =============  =========
-share of the FMA peak  standard 3x3  depthwise 3x3  pointwise
-=====================  ============  =============  =========
-naive                  0.0037 %      0.0009 %       0.0019 %
-im2col                 37 %          0.92 %         32 %
-jit                    19 %          3.4 %          12 %
-tiled                  79 %          6.1 %          49 %
-=====================  ============  =============  =========
-
-.. end
+How far each rung gets on this machine, as a share of its FMA peak, `convlab bench kernels` measures.
 """
 
 from __future__ import annotations

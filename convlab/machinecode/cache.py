@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import warnings
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
@@ -31,6 +30,7 @@ from numba.core.ccallback import CFunc
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
+from ..notices import warn
 from .interrupts import uninterrupted
 
 NOT_KEPT = (
@@ -83,7 +83,7 @@ def _say(what: str, error: Exception) -> None:
     """Warn, the first time: all functions of a process meet the same disk."""
     if what not in _said:
         _said.add(what)
-        warnings.warn(f"{what} ({type(error).__name__}: {error})", RuntimeWarning, stacklevel=2)
+        warn(f"{what} ({type(error).__name__}: {error})", RuntimeWarning)
 
 
 @cache
