@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import warnings
 from unittest import mock
 
 import numpy as np
@@ -57,7 +60,38 @@ def torchvision():
 
 def prepare_torchvision() -> None:
     """Import torchvision, if it is there, before Transformers does, which would not get past its compiled part."""
-    import importlib.util
-
     if importlib.util.find_spec("torchvision"):
         torchvision()
+
+
+def keras():
+    """Return Keras on TensorFlow, whose start says much of itself."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("tensorflow", reason="tensorflow is an oracle, not a dependency")
+        return pytest.importorskip("keras", reason="keras is an oracle, not a dependency")
+
+
+def randomise_keras(model) -> None:
+    """Give a Keras model weights as `randomise` gives them."""
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        kind, shape = variable.path.rpartition("/")[2], variable.shape
+        match kind:
+            case "kernel":
+                variable.assign(rng.normal(0, (2 / np.prod(shape[:-1])) ** 0.5, shape))
+            case "depthwise_kernel":
+                variable.assign(rng.normal(0, (2 / np.prod(shape[:2])) ** 0.5, shape))
+            case "gamma" | "moving_variance":
+                variable.assign(rng.uniform(0.5, 1.5, shape))
+            case "bias" | "beta" | "moving_mean":
+                variable.assign(rng.normal(0, 0.1, shape))
+
+
+def predicted(model, x: np.ndarray) -> np.ndarray:
+    """Return what a Keras model makes of pictures."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.asarray(model(x, training=False))

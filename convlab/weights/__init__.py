@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from .. import files
 from ..forward import Detector, Model
-from . import npz, onnx, safetensors, timm, torch, transformers
+from . import hub, keras, npz, onnx, safetensors, tflite, timm, torch, transformers
 from .checks import CLASSES, DESCRIPTION, NUMBERS, named, read_json
 from .npz import FORMAT, HEADER, save
 
@@ -35,7 +35,11 @@ FORMATS: Mapping[str, Callable[[Path], Model | Detector]] = MappingProxyType(
         ".pth": torch.load,
         ".pt": torch.load,
         ".bin": torch.load,
+        ".keras": keras.load,
+        ".h5": keras.load,
+        ".hdf5": keras.load,
         ".onnx": onnx.load,
+        ".tflite": tflite.load,
     }
 )
 """The usual ending of each format, and its reader."""
@@ -46,9 +50,10 @@ def load(path: str | os.PathLike[str]) -> Model | Detector:
 
     Parameters
     ----------
-    path : path
+    path : path or str
         convlab's `.npz`; a directory (or the weights' file in it) that Transformers or timm saved; a state dict of
-        torchvision's MobileNetV2, saved by torch; an ONNX file.
+        torchvision's MobileNetV2, saved by torch; what Keras saved; ONNX; TFLite. Or, where there is no such path,
+        the id of a model on the Hugging Face hub, ``owner/name``.
 
     Raises
     ------
@@ -63,6 +68,8 @@ def load(path: str | os.PathLike[str]) -> Model | Detector:
     """
     source = Path(path)
     if not source.exists():
+        if on_hub(path):
+            return _folder(hub.fetch(str(path), judge))
         raise FileNotFoundError(f"no such file or directory: {source}")
     if source.is_dir():
         return _folder(source)
@@ -72,6 +79,11 @@ def load(path: str | os.PathLike[str]) -> Model | Detector:
     if ending is None:
         raise ValueError(f"weights are a file of one of the kinds {', '.join(FORMATS)}, or a directory with config.json: {source}")
     return FORMATS[ending](source)
+
+
+def on_hub(name: str | os.PathLike[str]) -> bool:
+    """Whether a name is no path here, and has the form of a hub's id."""
+    return hub.is_id(name) and Path(name).suffix not in FORMATS and not Path(name).exists()
 
 
 def kind(path: Path) -> str | None:
@@ -86,7 +98,13 @@ def kind(path: Path) -> str | None:
                 return None
             if any(name.endswith(("/data.pkl", "/constants.pkl")) for name in names):
                 return ".pth"
+            if "model.weights.h5" in names:
+                return ".keras"
             return ".npz" if any(name.endswith(".npy") for name in names) else None
+    if head[4:8] == b"TFL3":
+        return ".tflite"
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return ".h5"
     if head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):  # the number with which torch's older container begins
         return ".pth"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
@@ -107,6 +125,17 @@ def _folder(folder: Path) -> Model | Detector:
             f"a directory without config.json may hold one weights' file: {folder} holds {', '.join(path.name for path in found)}"
         )
     raise FileNotFoundError(f"a model saved by Transformers or timm has config.json in its directory: {folder} has none")
+
+
+def judge(folder: Path) -> None:
+    """Raise ValueError if a directory's config describes a network that is not read here."""
+    path = folder / "config.json"
+    config = read_json(path)
+    with named(path):
+        if "architecture" in config:
+            timm.schemes(config)
+        else:
+            transformers.family_of(config)
 
 
 def _configured(folder: Path, source: Path | None) -> Model:

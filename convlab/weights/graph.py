@@ -82,6 +82,8 @@ class Builder:
                 raise ValueError(f"zeros must be put around a value once: before {name}, and by it (padding={padding!r})")
             own = ZERO if isinstance(padding, str) else padding
             padding = tuple(tuple(a + b for a, b in zip(one, other, strict=True)) for one, other in zip(zeros, own, strict=True))
+        if weight.shape[:2] == (1, 1) and padding in ("same", ZERO):  # one pixel has nothing around it
+            padding = "valid"
         spec = ConvSpec(weight.shape[2] * groups, weight.shape[3], weight.shape[:2], stride, padding, dilation, groups)
         piece = _Piece("conv", name, spec, {"weight": float32(weight)})
         piece.arrays["bias"] = np.zeros(weight.shape[3], np.float32) if bias is None else float32(bias)

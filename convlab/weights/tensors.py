@@ -160,7 +160,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
-def _width(tensors: Tensors, names: Names, otherwise: int) -> int:
+def width(tensors: Tensors, names: Names, otherwise: int) -> int:
     """Return a convolution's output channels: its filter's, its norm's, or the plain network's if all are missing, as `read` says."""
     for name in (f"{names.conv}.weight", *(f"{names.norm}.{part}" for part in ("weight", "bias", "running_mean"))):
         if name in tensors and tensors[name].shape and tensors[name].shape[0] > 0:
@@ -175,18 +175,18 @@ def _torchvision_v2(tensors: Tensors) -> Described:
     rows = [(row, stride) for row in V2_ROWS for stride in (row.stride, *[1] * (row.repeats - 1))]
     names = {"stem": Names("features.0.0", "features.0.1")}
     blocks = []
-    stem = channels = _width(tensors, names["stem"], V2_STEM)
+    stem = channels = width(tensors, names["stem"], V2_STEM)
     for i, (row, stride) in enumerate(rows, 1):
         inside, block, place, t = f"features.{i}.conv", f"block{i}", 0, 1
         if row.t != 1:
             names[f"{block}.expand"] = Names(f"{inside}.0.0", f"{inside}.0.1")
-            t, place = max(2, _width(tensors, names[f"{block}.expand"], channels * row.t) // channels), 1
+            t, place = max(2, width(tensors, names[f"{block}.expand"], channels * row.t) // channels), 1
         names[f"{block}.depthwise"] = Names(f"{inside}.{place}.0", f"{inside}.{place}.1")
         names[f"{block}.project"] = Names(f"{inside}.{place + 1}", f"{inside}.{place + 2}")
-        channels = _width(tensors, names[f"{block}.project"], row.width)
+        channels = width(tensors, names[f"{block}.project"], row.width)
         blocks.append((t, channels, stride))
     names["head"] = Names(f"features.{len(rows) + 1}.0", f"features.{len(rows) + 1}.1")
-    return Described(stem, blocks, _width(tensors, names["head"], V2_HEAD), names)
+    return Described(stem, blocks, width(tensors, names["head"], V2_HEAD), names)
 
 
 TORCHVISION_V2 = Scheme("torchvision's mobilenet_v2", r"features\.\d+\.(conv\.)?\d+\.", _torchvision_v2, "classifier.1")
@@ -206,19 +206,19 @@ def _stages(tensors: Tensors, strides: Sequence[int], repeats: Sequence[int]) ->
 def _timm_v2(tensors: Tensors) -> Described:
     names = {"stem": Names("conv_stem", "bn1")}
     blocks = []
-    stem = channels = _width(tensors, names["stem"], V2_STEM)
+    stem = channels = width(tensors, names["stem"], V2_STEM)
     stages = _stages(tensors, [row.stride for row in V2_ROWS], [row.repeats for row in V2_ROWS])
     for i, (stage, inside, stride) in enumerate(stages, 1):
         row, block = V2_ROWS[stage], f"block{i}"
         t, parts = 1, {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
         if row.t != 1:
-            t = max(2, _width(tensors, Names(f"{inside}.conv_pw", f"{inside}.bn1"), channels * row.t) // channels)
+            t = max(2, width(tensors, Names(f"{inside}.conv_pw", f"{inside}.bn1"), channels * row.t) // channels)
             parts = {"expand": ("conv_pw", "bn1"), "depthwise": ("conv_dw", "bn2"), "project": ("conv_pwl", "bn3")}
         names |= {f"{block}.{part}": Names(f"{inside}.{conv}", f"{inside}.{norm}") for part, (conv, norm) in parts.items()}
-        channels = _width(tensors, names[f"{block}.project"], row.width)
+        channels = width(tensors, names[f"{block}.project"], row.width)
         blocks.append((t, channels, stride))
     names["head"] = Names("conv_head", "bn2")
-    return Described(stem, blocks, _width(tensors, names["head"], V2_HEAD), names)
+    return Described(stem, blocks, width(tensors, names["head"], V2_HEAD), names)
 
 
 def _timm_v1(tensors: Tensors) -> Described:
@@ -228,12 +228,12 @@ def _timm_v1(tensors: Tensors) -> Described:
     for i, (stage, inside, stride) in enumerate(_stages(tensors, (1, 2, 2, 2, 2), (1, 2, 2, 6, 2)), 1):
         names[f"block{i}.depthwise"] = Names(f"{inside}.conv_dw", f"{inside}.bn1")
         names[f"block{i}.pointwise"] = Names(f"{inside}.conv_pw", f"{inside}.bn2")
-        blocks.append((_width(tensors, names[f"block{i}.pointwise"], widths[stage]), stride))
+        blocks.append((width(tensors, names[f"block{i}.pointwise"], widths[stage]), stride))
     head = None
     if "conv_head.weight" in tensors:  # mobilenetv1_100h
         names["head"] = Names("conv_head", "bn2")
-        head = _width(tensors, names["head"], 1024)
-    return Described(_width(tensors, names["stem"], V1_STEM), blocks, head, names)
+        head = width(tensors, names["head"], 1024)
+    return Described(width(tensors, names["stem"], V1_STEM), blocks, head, names)
 
 
 TIMM_V1 = Scheme("timm's mobilenetv1", r"blocks\.1\.0\.conv_pw\.", _timm_v1, "classifier", unlike=r".*\.conv_pwl\.")
@@ -252,27 +252,27 @@ def _transformers_v1(tensors: Tensors) -> Described:
     for i, (row, stride) in enumerate(rows, 1):
         names[f"block{i}.depthwise"] = _normalised(f"{lead}layer.{2 * i - 2}")
         names[f"block{i}.pointwise"] = _normalised(f"{lead}layer.{2 * i - 1}")
-        blocks.append((_width(tensors, names[f"block{i}.pointwise"], row.width), stride))
-    return Described(_width(tensors, names["stem"], V1_STEM), blocks, None, names)
+        blocks.append((width(tensors, names[f"block{i}.pointwise"], row.width), stride))
+    return Described(width(tensors, names["stem"], V1_STEM), blocks, None, names)
 
 
 def _transformers_v2(tensors: Tensors) -> Described:
     lead = _lead(tensors, "mobilenet_v2.")
     names = {"stem": _normalised(f"{lead}conv_stem.first_conv")}
     blocks = []
-    stem = channels = _width(tensors, names["stem"], V2_STEM)
+    stem = channels = width(tensors, names["stem"], V2_STEM)
     rows = [(row, stride) for row in V2_ROWS for stride in (row.stride, *[1] * (row.repeats - 1))]
     for i, (row, stride) in enumerate(rows, 1):
         inside, block, t = f"{lead}layer.{i - 2}" if i > 1 else f"{lead}conv_stem", f"block{i}", 1
         if row.t != 1:
             names[f"{block}.expand"] = _normalised(f"{inside}.expand_1x1")
-            t = max(2, _width(tensors, names[f"{block}.expand"], channels * row.t) // channels)
+            t = max(2, width(tensors, names[f"{block}.expand"], channels * row.t) // channels)
         names[f"{block}.depthwise"] = _normalised(f"{inside}.conv_3x3")
         names[f"{block}.project"] = _normalised(f"{inside}.reduce_1x1")
-        channels = _width(tensors, names[f"{block}.project"], row.width)
+        channels = width(tensors, names[f"{block}.project"], row.width)
         blocks.append((t, channels, stride))
     names["head"] = _normalised(f"{lead}conv_1x1")
-    return Described(stem, blocks, _width(tensors, names["head"], V2_HEAD), names)
+    return Described(stem, blocks, width(tensors, names["head"], V2_HEAD), names)
 
 
 def _lead(tensors: Tensors, lead: str) -> str:

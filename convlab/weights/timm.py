@@ -17,7 +17,7 @@ from ..layers import number
 from ..preprocessing import Preprocessing
 from .checks import check_numbers, check_size, named, read_json
 from .recognise import titled
-from .tensors import TIMM_V1, TIMM_V2, classes_of, headed, read, scheme_of, stripped
+from .tensors import TIMM_V1, TIMM_V2, Scheme, classes_of, headed, read, scheme_of, stripped
 from .torch import EPS
 from .transformers import read_any, weights_of
 
@@ -33,17 +33,7 @@ def load(folder: Path, weights: Path | None = None) -> Model:
     path = folder / "config.json"
     config = read_json(path)
     with named(path):
-        architecture = str(config.get("architecture"))
-        known = [scheme for name, scheme in ARCHITECTURES.items() if architecture.startswith(f"{name}_")]
-        if not known:
-            raise ValueError(
-                f"architecture must be one of {', '.join(f'{name}_*' for name in ARCHITECTURES)}: architecture={architecture!r}"
-            )
-        for key, value in (config.get("model_args") or {}).items():
-            if key not in HARMLESS and PLAIN.get(key, ...) != value:
-                raise ValueError(f"other networks are not built here: model_args {key}={value!r}")
-        if config.get("global_pool", "avg") != "avg":
-            raise ValueError(f'global_pool must be "avg": global_pool={config["global_pool"]!r}')
+        known = schemes(config)
         cfg = config.get("pretrained_cfg") or {}
         preprocessing = _preprocessing(cfg)
         labels = _labels(config, cfg)
@@ -60,6 +50,20 @@ def load(folder: Path, weights: Path | None = None) -> Model:
         params = read(tensors, scheme, network, described.names)
         check_numbers(network, params)
         return Model(network, params, labels if labels and len(labels) == classes else None, preprocessing=preprocessing)
+
+
+def schemes(config: Mapping[str, Any]) -> list[Scheme]:
+    """Return the schemes of the architecture that a config names, or say what it names instead."""
+    architecture = str(config.get("architecture"))
+    known = [scheme for name, scheme in ARCHITECTURES.items() if architecture.startswith(f"{name}_")]
+    if not known:
+        raise ValueError(f"architecture must be one of {', '.join(f'{name}_*' for name in ARCHITECTURES)}: architecture={architecture!r}")
+    for key, value in (config.get("model_args") or {}).items():
+        if key not in HARMLESS and PLAIN.get(key, ...) != value:
+            raise ValueError(f"other networks are not built here: model_args {key}={value!r}")
+    if config.get("global_pool", "avg") != "avg":
+        raise ValueError(f'global_pool must be "avg": global_pool={config["global_pool"]!r}')
+    return known
 
 
 def _preprocessing(cfg: Mapping[str, Any]) -> Preprocessing:

@@ -46,7 +46,7 @@ def load(folder: Path, weights: Path | None = None) -> Model:
         raise FileNotFoundError(f"a model saved by Transformers has config.json in its directory: {folder} has none")
     config = read_json(config_path)
     with named(config_path):
-        family = _family(config)
+        family = family_of(config)
         side = integer("image_size", config.get("image_size", 224), 1)
     with named(folder / PROCESSOR):
         preprocessing = processor(read_json(folder / PROCESSOR), (side, side)) if (folder / PROCESSOR).is_file() else None
@@ -87,7 +87,8 @@ def read_any(source: Path) -> Tensors:
     return read_torch(source) if source.suffix == ".bin" else read_file(source)
 
 
-def _family(config: Mapping[str, Any]) -> _Family:
+def family_of(config: Mapping[str, Any]) -> _Family:
+    """Return the family that a config names, or say what it names instead."""
     kind = config.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:

@@ -29,13 +29,13 @@ DEFAULT, DEFAULT_DETECTOR = CLASSIFIERS[0], DETECTORS[0]
 
 
 def load(name: str | os.PathLike[str] = DEFAULT) -> Model | Detector:
-    """Return an embedded model by name, or a foreign one by path.
+    """Return an embedded model by name, or a foreign one by path or by its id on a hub.
 
     Parameters
     ----------
     name : str or path
-        A name in `zoo.MODELS`, or what `convlab.weights.load` reads: a convlab `.npz`, a directory or
-        `.safetensors` file of HF Transformers.
+        A name in `zoo.MODELS`, or what `convlab.weights.load` reads: convlab's `.npz`; what Transformers, timm, torch, Keras,
+        ONNX and TFLite keep of MobileNet V1 and V2; the id of such a model on the Hugging Face hub, ``owner/name``.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def load(name: str | os.PathLike[str] = DEFAULT) -> Model | Detector:
     """
     if name in MODELS:
         return weights.load(MODELS[str(name)])
-    if not Path(name).exists():
+    if not Path(name).exists() and not weights.on_hub(name):
         raise FileNotFoundError(f"no such model or path: {str(name)!r}; the embedded models are {', '.join(MODELS)}")
     return weights.load(name)
 
