@@ -67,10 +67,18 @@ def interpreted(content: bytes, x: np.ndarray) -> np.ndarray:
     return np.stack(results)
 
 
-@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
-def test_tflite(model, half: bool, tmp_path: Path) -> None:
-    options = {"optimizations": [tf.lite.Optimize.DEFAULT], "target_spec": {"supported_types": [tf.float16]}} if half else {}
-    content = converted(model, **options)
+HALF = {"optimizations": [tf.lite.Optimize.DEFAULT], "target_spec": {"supported_types": [tf.float16]}}
+
+
+def test_tflite(model, tmp_path: Path) -> None:
+    same(converted(model), tmp_path)
+
+
+def test_tflite_with_weights_of_float16(tmp_path: Path) -> None:
+    same(converted(MODELS["v2"](), **HALF), tmp_path)
+
+
+def same(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(content)
     loaded = cl.load(tmp_path / "m.tflite")
     x = oracles.pictures(*loaded.network.input[:2])

@@ -69,7 +69,7 @@ def load(path: str | os.PathLike[str]) -> Model | Detector:
     source = Path(path)
     if not source.exists():
         if on_hub(path):
-            return _folder(hub.fetch(str(path), judge))
+            return load(hub.fetch(str(path), judge))
         raise FileNotFoundError(f"no such file or directory: {source}")
     if source.is_dir():
         return _folder(source)

@@ -1,21 +1,26 @@
 """Models by their id on the Hugging Face hub: `owner/name`, fetched by the hub's own client into its own cache.
 
-The client's settings hold: `HF_HOME`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`, tokens. What is in the cache needs no network. A repository's
-config is fetched and judged first, so that no weights are fetched of a network that is no MobileNet.
+The client's settings hold: `HF_HOME`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`, tokens. A model that is whole in the
+cache is taken from there, with or without a network. Otherwise its config is fetched and judged first, so that no weights are fetched of a
+network that is no MobileNet.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-CONFIGS = ["config.json", "preprocessor_config.json"]
-WEIGHTS = (["*.safetensors", "model.safetensors.index.json"], ["pytorch_model.bin"])
-"""Patterns of the weights beside a config; the safe form first."""
+from .safetensors import shards
 
-ALONE = (["*.safetensors"], ["*.keras", "*.h5"], ["*.onnx"], ["*.tflite"], ["*.npz"])
-"""Patterns of files that need no config."""
+PROCESSOR = "preprocessor_config.json"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+"""Names of the weights beside a config; the safe form first."""
+
+ALONE = (".safetensors", ".keras", ".h5", ".onnx", ".tflite", ".npz")
+"""Endings of files that need no config."""
 
 
 def is_id(name: object) -> bool:
@@ -24,7 +29,7 @@ def is_id(name: object) -> bool:
 
 
 def fetch(name: str, judge: Callable[[Path], object]) -> Path:
-    """Return the directory, in the client's cache, that holds a repository's config and weights.
+    """Return the directory, in the client's cache, that holds a repository's config and weights; or the file that needs no config.
 
     Parameters
     ----------
@@ -46,29 +51,73 @@ def fetch(name: str, judge: Callable[[Path], object]) -> Path:
     except ModuleNotFoundError:
         needed = 'a model of the hub needs huggingface_hub: pip install "convlab-engine[formats]"'
         raise ModuleNotFoundError(f"no such path: {name!r}; {needed}") from None
+    with _quietly(huggingface_hub):
+        try:
+            return _cached(huggingface_hub, name) or _downloaded(huggingface_hub, name, judge)
+        except errors.LocalEntryNotFoundError:
+            raise FileNotFoundError(f"no such path: {name!r}; nor is it in the hub's cache, and the hub cannot be reached") from None
+        except errors.GatedRepoError:
+            raise FileNotFoundError(f"no such path: {name!r}; and the hub keeps it for those whom it knows") from None
+        except errors.RepositoryNotFoundError:
+            raise FileNotFoundError(f"no such path: {name!r}; and the hub has no model of this name for all") from None
+        except errors.HfHubHTTPError as error:
+            raise FileNotFoundError(f"no such path: {name!r}; and the hub does not give it: {str(error).strip().splitlines()[0]}") from None
 
-    def snapshot(patterns: list[str]) -> Path:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
 
+@contextlib.contextmanager
+def _quietly(client: Any) -> Iterator[None]:
+    """Let the client say nothing of its attempts: what came of them is said here."""
+    before = client.logging.get_verbosity()
+    client.logging.set_verbosity_error()
     try:
-        folder = snapshot(CONFIGS)
-        configured = (folder / "config.json").is_file()
-        if configured:
-            judge(folder)
-        for patterns in WEIGHTS if configured else ALONE:
-            folder = snapshot(patterns)
-            if any(path.match(pattern) for pattern in patterns for path in folder.iterdir()):
-                return folder
-    except errors.LocalEntryNotFoundError:
-        raise FileNotFoundError(f"no such path: {name!r}; nor is it in the hub's cache, and the hub cannot be reached") from None
-    except (errors.RepositoryNotFoundError, errors.GatedRepoError) as error:
-        closed = "keeps it for those whom it knows" if isinstance(error, errors.GatedRepoError) else "has no model of this name for all"
-        raise FileNotFoundError(f"no such path: {name!r}; and the hub {closed}") from None
-    except (errors.HfHubHTTPError, OSError) as error:
-        if isinstance(error, FileNotFoundError) and not isinstance(error, errors.HfHubHTTPError):
+        yield
+    finally:
+        client.logging.set_verbosity(before)
+
+
+def _cached(client: Any, name: str) -> Path | None:
+    """Return the directory of what the cache has, if that is all there is."""
+
+    def cached(file: str) -> Path | None:
+        found = client.try_to_load_from_cache(name, file)
+        return Path(found) if isinstance(found, str) else None
+
+    config, prepared = cached("config.json"), client.try_to_load_from_cache(name, PROCESSOR)
+    weights = next(filter(None, map(cached, WEIGHTS)), None)
+    if config is None or weights is None or prepared is None:  # what the hub is known not to have is not None
+        return None
+    whole = all(map(cached, shards(weights).values())) if weights.name.endswith(".index.json") else True
+    return weights.parent if whole else None
+
+
+def _downloaded(client: Any, name: str, judge: Callable[[Path], object]) -> Path:
+    def download(file: str) -> Path | None:
+        """Return a file of the repository; None if it has none of this name."""
+        try:
+            return Path(client.hf_hub_download(name, file))
+        except client.errors.LocalEntryNotFoundError:
             raise
-        said = str(error).strip().splitlines()
-        raise FileNotFoundError(
-            f"no such path: {name!r}; and the hub does not give it: {said[0] if said else type(error).__name__}"
-        ) from None
-    raise FileNotFoundError(f"{name!r} on the hub has no file that holds weights of a kind that is read here")
+        except client.errors.EntryNotFoundError:
+            return None
+
+    config = download("config.json")
+    if config is None:
+        return _alone(name, client.list_repo_files(name), download)
+    judge(config.parent)
+    download(PROCESSOR)
+    weights = next(filter(None, map(download, WEIGHTS)), None)
+    if weights is None:
+        raise FileNotFoundError(f"{name!r} on the hub has no weights beside its config: one of {', '.join(WEIGHTS)}")
+    if weights.name.endswith(".index.json"):
+        for shard in sorted(set(shards(weights).values())):
+            download(shard)
+    return weights.parent
+
+
+def _alone(name: str, held: list[str], download: Callable[[str], Path | None]) -> Path:
+    """Return the one file of a repository that holds a model without a config."""
+    for ending in ALONE:
+        found = [file for file in held if file.endswith(ending) and "/" not in file]
+        if len(found) == 1 and (path := download(found[0])) is not None:
+            return path
+    raise FileNotFoundError(f"{name!r} on the hub has no config.json, and no single file of one of the kinds {', '.join(ALONE)}")

@@ -52,19 +52,26 @@ def _numbers(path: Path, start: int, entry: dict) -> np.ndarray:  # type: ignore
     return flat.reshape(shape)
 
 
-def read_shards(index: Path) -> Tensors:
-    """Return the tensors of all shards that an index names; each must be in the shard that is said to hold it."""
+def shards(index: Path) -> dict[str, str]:
+    """Return which file holds each tensor, by what an index says."""
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
         raise ValueError(f"{index}: weight_map must say which file holds each tensor")
-    shards = {}
-    for shard in sorted(set(places.values())):
+    for shard in places.values():
         if Path(shard).name != shard:
             raise ValueError(f"{index}: shards must lie beside their index: {shard!r}")
+    return places
+
+
+def read_shards(index: Path) -> Tensors:
+    """Return the tensors of all shards that an index names; each must be in the shard that is said to hold it."""
+    places = shards(index)
+    found = {}
+    for shard in sorted(set(places.values())):
         if not index.with_name(shard).is_file():
             raise FileNotFoundError(f"{index} names the shard {shard}, which is missing")
-        shards[shard] = read_file(index.with_name(shard))
-    lost = [name for name, shard in places.items() if name not in shards[shard]]
+        found[shard] = read_file(index.with_name(shard))
+    lost = [name for name, shard in places.items() if name not in found[shard]]
     if lost:
         raise ValueError(f"{index}: the shards must hold what the index says: {lost[0]} is not in {places[lost[0]]}")
-    return {name: shards[shard][name] for name, shard in places.items()}
+    return {name: found[shard][name] for name, shard in places.items()}
