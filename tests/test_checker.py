@@ -18,7 +18,7 @@ import convlab as cl
 from convlab import ops
 from convlab.checker import SIGNATURES, Case, Crash, cases, check, properties_of
 from convlab.checker.calls import dressed
-from convlab.checker.contracts import EPS, read
+from convlab.checker.contracts import read
 from convlab.checker.strategies import LAYOUTS, laid_out
 from convlab.kernels import im2col
 
@@ -173,8 +173,8 @@ def test_folded_filters_do_what_batch_norm_does():
     """`expected` of fold_batch_norm against the package's batch norm: another way to the same numbers."""
     case = Case(cl.ConvSpec(2, 3, 2), 4, 5, with_bias=True)
     s = case.statistics
-    w, bias = fold(case.w, case.bias, s["gamma"], s["beta"], s["mean"], s["variance"], EPS)
-    after = ops.batch_norm(cl.conv2d(case.x, case.w, case.bias), s["gamma"], s["beta"], s["mean"], s["variance"], EPS)
+    w, bias = fold(case.w, case.bias, s["gamma"], s["beta"], s["mean"], s["variance"], case.eps)
+    after = ops.batch_norm(cl.conv2d(case.x, case.w, case.bias), s["gamma"], s["beta"], s["mean"], s["variance"], case.eps)
     np.testing.assert_allclose(cl.conv2d(case.x, w, bias), after, rtol=1e-12, atol=1e-9)
 
 

@@ -30,9 +30,6 @@ from ..kernels import im2col
 from .outcome import Outcome, cut, observe
 from .strategies import Case, Kind, laid_out, short
 
-EPS = 1e-3
-"""Batch norm's epsilon in the cases: MobileNet's, and large enough that leaving it out shows."""
-
 SIGNATURES: Mapping[tuple[str, str], str] = {
     ("conv2d", "convlab"): "f(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1) or f(x, w, geometry)",
     ("conv2d", "cs231n"): 'f(x, w, b, {"stride": 1, "pad": 0}) -> out or (out, cache)',
@@ -166,7 +163,7 @@ class Contract:
             case "fold_batch_norm":
                 w, old = self.filters(case.w, case), np.zeros(spec.out_channels, case.dtype) if case.bias is None else case.bias
                 return [fresh(w), *(laid_out(a, case.layout) for a in (old, *case.statistics.values()))], {
-                    self.names.get("eps", "eps"): EPS
+                    self.names.get("eps", "eps"): case.eps
                 }
             case "im2col":
                 x = fresh(self.image(case.x))
@@ -230,7 +227,7 @@ class Contract:
                 return np.asarray([counted.params, counted.macs])
             case "fold_batch_norm":
                 gamma, beta, mean, variance = (a.astype(np.float64) for a in case.statistics.values())
-                scale = gamma / np.sqrt(variance + EPS)
+                scale = gamma / np.sqrt(variance + case.eps)
                 bias = np.zeros(spec.out_channels) if case.bias is None else case.bias.astype(np.float64)
                 taps = w.transpose(2, 0, 1, 3) if self.channels_first else w
                 return np.concatenate([(taps * scale).reshape(-1, spec.out_channels), (beta + (bias - mean) * scale)[None]])

@@ -120,7 +120,9 @@ def watch(function: Callable[..., Any], calls: Sequence[CallArguments], size: in
 
 
 def _given(positional: Sequence[Any], keywords: Mapping[str, Any]) -> dict[int | str, Any]:
-    return {**dict(enumerate(positional)), **keywords}
+    given: dict[int | str, Any] = dict(enumerate(positional))
+    given.update(keywords)
+    return given
 
 
 def _refilled(first: Any, value: Any) -> Any:

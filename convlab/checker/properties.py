@@ -6,14 +6,14 @@ right but for its stride loses no more than the stride's share.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from hypothesis import strategies as st
 
-from .contracts import CONVOLUTIONS, FORMS, Contract, forms_apply
+from .contracts import CONVOLUTIONS, FORMS, Contract, forms_apply, option_names
 from .outcome import Outcome
 from .strategies import LAYOUTS, Case, cases
 
@@ -38,6 +38,10 @@ class Property:
         What of an `Outcome` is looked at.
     examples : int
         How many cases are drawn, where time allows.
+    mixes : bool
+        Whether every other case has options in it that the function has got right by themselves.
+    mixture : mapping
+        These options, as keywords of `strategies.cases`.
     """
 
     name: str
@@ -48,17 +52,24 @@ class Property:
     forms: tuple[str, ...] = ()
     judged: Judged = "value"
     examples: int = 12
+    mixes: bool = False
+    mixture: Mapping[str, Any] = field(default_factory=dict)
+
+    def after(self, contract: Contract, passed: Collection[str]) -> Property:
+        """Return the property as it is asked of a function that got others right: those by these names."""
+        return replace(self, mixture=_mixture(contract, passed)) if self.mixes else self
 
     def strategy(self, contract: Contract) -> st.SearchStrategy[Case]:
         """Return the cases to draw for a function with this contract."""
-        draws = dict(self.draws)
+        more: dict[str, Any] = {}
         if contract.style == "cs231n":
-            draws["divides"] = True  # the course asserts that the stride divides
+            more["divides"] = True  # the course asserts that the stride divides
         if contract.op == "output_size" or "kernel pair" in contract.without:
-            draws["square"] = True
-        if draws.get("padding") == "int" and "padding int" in contract.without:
-            draws["padding"] = "same"
-        return cases(contract.kind, **draws)
+            more["square"] = True
+        if self.draws.get("padding") == "int" and "padding int" in contract.without:
+            more["padding"] = "same"
+        plain = cases(contract.kind, **{**self.draws, **more})
+        return st.one_of(plain, cases(contract.kind, **{**self.mixture, **self.draws, **more})) if self.mixture else plain
 
     def run(self, contract: Contract, function: Callable[..., Any], case: Case) -> Outcome:
         """Call the function as the property asks for."""
@@ -110,6 +121,18 @@ def wrong_cells(contract: Contract, case: Case, value: np.ndarray) -> np.ndarray
     expected = contract.expected(case)
     with np.errstate(all="ignore"):
         return ~(np.abs(value.astype(np.float64) - expected) <= contract.tolerance(case))
+
+
+def _mixture(contract: Contract, passed: Collection[str]) -> dict[str, Any]:
+    """Return draws with any of the options that the function has got right: by the names of the properties."""
+    kinds = {"int": "{}", "pair": "{} pairs", "sides": "{} sides", "same": "{} same, stride"}
+    draws: dict[str, Any] = {}
+    for option in ("stride", "padding", "dilation"):
+        known = [kind for kind, name in kinds.items() if name.format(option) in passed]
+        draws[option] = ("none", *(kind for kind in known if f"{option} {kind}" not in contract.without))
+    for draw, name in (("bias", "bias"), ("grouped", "groups"), ("multiplied", "multiplier")):
+        draws[draw] = (False, True) if name in passed else False
+    return draws
 
 
 def _together(contract: Contract) -> dict[str, Any]:
@@ -190,7 +213,7 @@ def properties_of(contract: Contract) -> list[Property]:
                 found += [
                     Property("dilation pairs", "dilations (height, width)", 1, {"dilation": "pair"}, ("dilation",), ("dilation pair",))
                 ]
-        if op == "conv2d":
+        if op in ("conv2d", "depthwise", "im2col"):
             found += [
                 Property("1x1 stride", "a 1x1 window with a stride", 1, {"window": "one", "stride": "int"}, ("stride",)),
                 Property("1x1 padding", "a 1x1 window with padding", 1, {"window": "one", "padding": "int"}, ("padding",)),
@@ -202,7 +225,7 @@ def properties_of(contract: Contract) -> list[Property]:
             Property("together", "all of it together", 2, {**_together(contract), **batches, **({"largest": 6} if not batches else {})})
         ]
     if not batches:
-        return found
+        return [*found, *_beyond(contract)]
     if op != "im2col":
         found += [
             Property(
@@ -210,9 +233,11 @@ def properties_of(contract: Contract) -> list[Property]:
                 "larger cases with real numbers",
                 2,
                 {"values": "real", "largest": 9, "dtypes": ("float64", "float32"), **batches},
-                examples=12,
+                examples=16,
+                mixes=True,
             )
         ]
+    found += _beyond(contract)
     found += [
         Property(
             "dtype", "float32 gives float32, float64 gives float64", 1, {"dtypes": ("float32", "float64")}, judged="dtype", examples=10
@@ -224,11 +249,43 @@ def properties_of(contract: Contract) -> list[Property]:
         own: dict[str, Any] = {"window": "one", **({"largest": 1} if op == "relu6" else {})} if op in ("im2col", "relu6") else {}
         found += [
             Property("own memory", "the result has memory of its own", 1, own, judged="aliases", examples=20),
-            Property("empty batch", "a batch of no images", 1, {"batches": (0,)}, judged="shape", examples=5),
+            Property("empty batch", "a batch of no images", 1, {"batches": (0,)}, judged="shape", examples=6, mixes=True),
         ]
     return [
         *found,
         # One property for each layout: drawn together, a seed might leave one of them out.
-        *(Property(f"layout {layout}", title, 0.5, {"layouts": (layout,)}, examples=15) for layout, title in LAYOUTS.items()),
-        Property("repeated calls", "nothing is kept between calls", 1, judged="overwritten", examples=10),
+        *(Property(f"layout {layout}", title, 0.5, {"layouts": (layout,)}, examples=16, mixes=True) for layout, title in LAYOUTS.items()),
+        Property("repeated calls", "nothing is kept between calls", 1, judged="overwritten", examples=12, mixes=True),
     ]
+
+
+BEYOND: Mapping[str, tuple[str, str, str]] = {
+    "windows": ("windows above 3x3", "conv2d depthwise im2col output_size cost fold_batch_norm", ""),
+    "batches": ("more than 3 images", "conv2d depthwise pointwise im2col relu6", ""),
+    "channels": ("more than 8 channels", "conv2d depthwise pointwise im2col cost relu6 fold_batch_norm", ""),
+    "pictures": ("pictures above 30x30", "conv2d depthwise pointwise im2col output_size cost relu6", ""),
+    "long": ("pictures longer than 255", "conv2d depthwise pointwise im2col output_size cost relu6", ""),
+    "strides": ("strides above 3", "conv2d depthwise pointwise im2col output_size cost", "stride"),
+    "paddings": ("paddings above 2", "conv2d depthwise im2col output_size cost", "padding"),
+    "dilations": ("dilations above 3", "conv2d depthwise im2col output_size cost", "dilation"),
+    "groups": ("more than 3 groups", "conv2d cost", "groups"),
+    "all": ("larger windows, batches and channels at once", "conv2d depthwise", ""),
+}
+"""What is larger than in the other properties: `strategies.Beyond` -> (title, operations, option that it takes)."""
+
+
+def _beyond(contract: Contract) -> list[Property]:
+    """Return the properties with larger sizes and amounts: what is right on small ones alone is no convolution."""
+    found = []
+    for beyond, (title, ops, option) in BEYOND.items():
+        if contract.op not in ops.split() or (option and option not in option_names(contract.op, contract.style)):
+            continue
+        draws: dict[str, Any] = {"beyond": beyond}
+        if option and option != "groups":
+            draws[option] = "int"
+        forms = ("padding int",) if option == "padding" and contract.style != "cs231n" else ()
+        if beyond == "all":
+            draws |= {"values": "real", "dtypes": ("float64", "float32")}
+        examples = {"windows": 8, "channels": 8, "all": 3}.get(beyond, 6)
+        found += [Property(f"larger {beyond}", title, 0.5, draws, (option,) * bool(option), forms, examples=examples, mixes=True)]
+    return found

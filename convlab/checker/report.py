@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .contracts import EPS, Contract
+from .contracts import Contract
 from .diagnosis import Diagnosis, Observation
 from .properties import wrong_cells
 from .strategies import Case
@@ -279,10 +279,10 @@ def _sum(contract: Contract, case: Case, cell: tuple[int, ...]) -> tuple[dict[st
         case _:
             o = cell[-1]
             s = {key: array[o] for key, array in case.statistics.items()}
-            scale = s["gamma"] / math.sqrt(s["variance"] + EPS)
+            scale = s["gamma"] / math.sqrt(s["variance"] + case.eps)
             return {}, (
                 f"output channel {o}: scale = gamma / sqrt(variance + eps)",
-                f"  = {_n(s['gamma'])} / sqrt({_n(s['variance'])} + {EPS}) = {_n(scale)}",
+                f"  = {_n(s['gamma'])} / sqrt({_n(s['variance'])} + {case.eps:g}) = {_n(scale)}",
                 f"each of its filter's numbers is multiplied by {_n(scale)}",
                 f"its bias becomes beta + (bias - mean) * scale = {_n(s['beta'])} + (bias - {_n(s['mean'])}) * {_n(scale)}",
             )

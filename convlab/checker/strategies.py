@@ -26,6 +26,8 @@ from ..geometry import ConvGeometry, ConvSpec
 
 Kind = Literal["standard", "depthwise", "pointwise"]
 Amount = Literal["none", "int", "pair"]
+Padding = Literal["none", "int", "pair", "sides", "same"]
+Beyond = Literal["nothing", "windows", "batches", "channels", "pictures", "long", "strides", "paddings", "dilations", "groups", "all"]
 Layout = Literal["C", "F", "reversed", "sliced", "read-only"]
 
 LAYOUTS: Mapping[Layout, str] = {
@@ -97,7 +99,10 @@ class Case:
     def _numbers(self, stream: int, shape: Sequence[int], pool: Sequence[int]) -> np.ndarray:
         rng = np.random.default_rng((self.seed, stream))
         if self.values == "real":
-            return rng.standard_normal(shape).astype(self.dtype)
+            numbers = rng.standard_normal(shape)
+            if stream == 0:  # of pictures some numbers are zero, and some pictures are very bright or dark
+                numbers *= (rng.random(shape) > 0.15) * (1, 1, 1e4, 1e-4)[self.seed % 4]
+            return numbers.astype(self.dtype)
         size = math.prod(shape)
         # One shuffled pool after the other: as few as possible are equal, so that two of them swapped change the sum.
         shuffled = rng.permuted(np.tile(pool, (-(-size // len(pool)), 1)), axis=1)
@@ -125,6 +130,11 @@ class Case:
             name: self._draw(3 + i, (self.spec.out_channels,), SIGNED) for i, name in enumerate(("gamma", "beta", "mean", "variance"))
         }
         return numbers | {"variance": np.abs(numbers["variance"])}
+
+    @property
+    def eps(self) -> float:
+        """Batch norm's epsilon: MobileNet's, or the usual one; both large enough that leaving it out shows."""
+        return (1e-3, 1e-5)[self.seed % 2]
 
     @property
     def activations(self) -> np.ndarray:
@@ -173,6 +183,12 @@ def _whole(least: int, most: int) -> st.SearchStrategy[int]:
 
 
 @cache
+def _beyond(least: int, most: int, rarely: int) -> st.SearchStrategy[int]:
+    """Draw a number of at least `least`: mostly up to `most`, now and then up to `rarely`."""
+    return st.one_of(_whole(least, most), _whole(least, most), _whole(most + 1, rarely))
+
+
+@cache
 def _amounts(amount: Amount, none: int, least: int, most: int) -> st.SearchStrategy[tuple[int, int]]:
     """Draw a pair (height, width): both neutral, both the same, or two that differ."""
     if amount == "none":
@@ -180,7 +196,22 @@ def _amounts(amount: Amount, none: int, least: int, most: int) -> st.SearchStrat
     if amount == "int":
         return _whole(least, most).map(lambda n: (n, n))
     pair = st.tuples(_whole(none, most), _whole(none, most))
-    return pair.filter(lambda p: p[0] != p[1])
+    return pair.filter(lambda p: p[0] != p[1] and max(p) >= least)
+
+
+def _one_of(draw: st.DrawFn, alternatives: Any) -> Any:
+    """Draw one of several, for a failing case the first if that fails too; what stands alone is taken."""
+    return draw(st.sampled_from(alternatives)) if isinstance(alternatives, (list, tuple)) else alternatives
+
+
+@cache
+def _two(beyond: bool, least: int, most: int, usual: int, rarely: int) -> st.SearchStrategy[tuple[int, int]]:
+    """Draw two numbers as usual, from 1; or at least one of them beyond what is usual."""
+    small = _whole(1, usual)
+    if not beyond:
+        return st.tuples(small, small)
+    large = _beyond(least, most, rarely)
+    return st.one_of(st.tuples(large, large), st.tuples(large, small), st.tuples(small, large))
 
 
 @st.composite
@@ -191,17 +222,18 @@ def cases(
     batches: Sequence[int] = (1,),
     square: bool = False,
     window: Literal["any", "one", "whole"] = "any",
-    stride: Amount = "none",
-    padding: Literal["none", "int", "pair", "sides", "same"] = "none",
-    dilation: Amount = "none",
-    grouped: bool = False,
-    multiplied: bool = False,
-    bias: bool = False,
+    stride: Amount | Sequence[Amount] = "none",
+    padding: Padding | Sequence[Padding] = "none",
+    dilation: Amount | Sequence[Amount] = "none",
+    grouped: bool | Sequence[bool] = False,
+    multiplied: bool | Sequence[bool] = False,
+    bias: bool | Sequence[bool] = False,
     values: Literal["small", "real"] = "small",
     dtypes: Sequence[str] = ("float64",),
     layouts: Sequence[Layout] = ("C",),
     divides: bool = False,
     largest: int = 4,
+    beyond: Beyond = "nothing",
 ) -> Case:
     """Draw a `Case` whose window fits its picture.
 
@@ -209,7 +241,7 @@ def cases(
     ----------
     kind : {"standard", "depthwise", "pointwise"}
     batches, dtypes, layouts : sequence
-        One of each is drawn; failing cases shrink towards the first.
+        One of each is drawn; failing cases shrink towards the first. So it is with options of which several are given.
     square : bool
         Picture and window as wide as they are high.
     window : {"any", "one", "whole"}
@@ -223,6 +255,10 @@ def cases(
         Only strides that leave no remainder.
     largest : int
         Most outputs along an axis and most channels.
+    beyond : str
+        What is larger than all of this: windows (above 3), batches (above 3), channels (above 8; of a depthwise convolution above 3),
+        pictures (above 30), "long" ones (above 255 along one axis), strides (above 3), paddings (above 2), dilations (above 3), groups
+        (above 3), or windows, batches and channels at once ("all").
 
     Examples
     --------
@@ -230,46 +266,57 @@ def cases(
     >>> find(cases(stride="int"), lambda case: case.geometry.positions > 1).options["stride"]
     2
     """
-    batch, with_bias = draw(st.sampled_from(batches)), bias
-    channels = _whole(1, max(3, largest - 1))
+    everything = beyond == "all"
+    batch = draw(_whole(4, 5) if everything else _beyond(4, 9, 33)) if beyond in ("batches", "all") else draw(st.sampled_from(batches))
+    with_bias, split = _one_of(draw, bias), _one_of(draw, grouped) or beyond == "groups"
+    many = beyond == "channels"
     groups = 1
     if kind == "depthwise":
-        in_channels = groups = draw(_whole(1, 3))
-        out_channels = in_channels * (draw(_whole(2, 3)) if multiplied else 1)
-    elif grouped:
-        groups = draw(_whole(2, 3))
+        in_channels = groups = draw(_beyond(4, 40, 130) if many else _whole(4, 9) if everything else _whole(1, 3))
+        out_channels = in_channels * (draw(_whole(2, 3)) if _one_of(draw, multiplied) else 1)
+    elif split and not many and not everything:
+        groups = draw(_beyond(4, 9, 17) if beyond == "groups" else _whole(2, 3))
         in_channels, out_channels = groups * draw(_whole(1, 2)), groups * draw(_whole(1, 2))
+    elif everything:
+        in_channels = out_channels = draw(_whole(9, 10))
     else:
-        in_channels, out_channels = draw(channels), draw(channels)
+        in_channels, out_channels = draw(_two(many, 9, 40, max(3, largest - 1), 130))
 
-    one = kind == "pointwise" or window == "one"
-    side = _whole(1, 3)
-    kernel = (1, 1) if one else (draw(side),) * 2 if square else (draw(side), draw(side))
-    steps = draw(_amounts(stride, 1, 2, 3))
-    gaps = draw(_amounts(dilation, 1, 2, 3))
+    if kind == "pointwise" or window == "one":
+        kernel = (1, 1)
+    elif square:
+        kernel = (draw(_beyond(4, 7, 11) if beyond == "windows" else _whole(4, 5) if everything else _whole(1, 3)),) * 2
+    else:
+        kernel = (draw(_whole(4, 5)), draw(_whole(4, 5))) if everything else draw(_two(beyond == "windows", 4, 7, 3, 11))
+    steps = draw(_amounts(_one_of(draw, stride), 1, *((4, 7) if beyond == "strides" else (2, 3))))
+    gaps = draw(_amounts(_one_of(draw, dilation), 1, *((4, 6) if beyond == "dilations" else (2, 3))))
     pads: Any = "valid"
-    if padding == "same":
+    added = _one_of(draw, padding)
+    if added == "same":
         pads = "same"
-    elif padding == "sides":
+    elif added == "sides":
         pads = tuple(tuple(draw(_whole(0, 2)) for _ in range(2)) for _ in range(2))
-    elif padding != "none":
-        pads = draw(_amounts(padding, 0, 1, 2))
-        pads = tuple((p, p) for p in pads)
+    elif added != "none":
+        pads = tuple((p, p) for p in draw(_amounts(added, 0, *((3, 6) if beyond == "paddings" else (1, 2)))))
 
-    outputs = _whole(1, 1 if window == "whole" else largest)
+    large = {"pictures": draw(st.sampled_from(((31, 31), (31, 1), (1, 31)))), "long": draw(st.sampled_from(((256, 1), (1, 256))))}.get(
+        beyond, (1, 1)
+    )
     sizes: list[int] = []
-    for axis in (0, 1):
+    for axis, least in enumerate((max(large),) * 2 if square else large):
         extent = gaps[axis] * (kernel[axis] - 1) + 1
-        if axis and square:
-            sizes.append(sizes[0])
-        elif pads == "same":
-            sizes.append(draw(_whole(1, largest * steps[axis])))
-        else:
-            added = 0 if pads == "valid" else sum(pads[axis])
-            # From the number of outputs, so that most cases have several, and a remainder that no window reads.
-            rest = 0 if divides or window == "whole" else draw(_whole(0, steps[axis] - 1))
-            size = extent + (draw(outputs) - 1) * steps[axis] + rest - added
-            sizes.append(size + -(-max(0, 1 - size) // steps[axis]) * steps[axis])
+        more = {1: largest if not everything else 6, 31: 15, 256: 45}[least]
+        if pads == "same":
+            sizes.append(draw(_whole(least, least - 1 + more * steps[axis])))
+            continue
+        around = 0 if pads == "valid" else sum(pads[axis])
+        # From the number of outputs, so that most cases have several, and a remainder that no window reads.
+        rest = 0 if divides or window == "whole" else draw(_whole(0, steps[axis] - 1))
+        outputs = 1 + max(0, -(-(least + around - extent) // steps[axis]))
+        size = extent + (outputs - 1 + draw(_whole(0, 0 if window == "whole" else more - 1))) * steps[axis] + rest - around
+        sizes.append(size + -(-max(0, 1 - size) // steps[axis]) * steps[axis])
+    if square:
+        sizes = [max(sizes)] * 2
     spec = ConvSpec(in_channels, out_channels, kernel, steps, pads, gaps, groups)
     return Case(
         spec,
