@@ -17,8 +17,8 @@ from numpy.testing import assert_array_equal
 import convlab as cl
 from convlab import ops
 from convlab.checker import SIGNATURES, Case, Crash, cases, check, properties_of
-from convlab.checker.calls import dressed
-from convlab.checker.contracts import read
+from convlab.checker.domain import read
+from convlab.checker.operations import dressed
 from convlab.checker.strategies import LAYOUTS, laid_out
 from convlab.kernels import im2col
 

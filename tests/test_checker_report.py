@@ -13,13 +13,14 @@ from numpy.testing import assert_array_equal
 
 import convlab as cl
 from convlab.checker import MISTAKES, SIGNATURES, Case, Report, cases, check
-from convlab.checker.calls import dressed
-from convlab.checker.contracts import read
 from convlab.checker.diagnosis import Diagnosis, Observation
-from convlab.checker.isolation import FileReport
+from convlab.checker.domain import read
+from convlab.checker.operations import dressed
 from convlab.checker.outcome import Outcome
 from convlab.checker.properties import properties_of
-from convlab.checker.report import MOST_NUMBERS, PropertyResult, explain, planes
+from convlab.checker.report import MOST_NUMBERS, PropertyResult, explain
+from convlab.checker.isolation import FileReport
+from convlab.checker.text import planes
 
 FLIPPED = MISTAKES[0]
 LINE = re.compile(r"^ *(\S+) \* +(\S+) = +(\S+)    (?:x\[(.*?)\]|padding) \* w\[(.*?)\]$")

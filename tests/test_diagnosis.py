@@ -8,8 +8,8 @@ import pytest
 
 import convlab as cl
 from convlab.checker import SIGNATURES, Case, check, properties_of
-from convlab.checker.contracts import read
 from convlab.checker.diagnosis import Observation, alike, diagnose, remarks
+from convlab.checker.domain import read
 from convlab.checker.outcome import Outcome
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from convlab.checker import check
-from convlab.checker.calls import Call, dressed
+from convlab.checker.calls import Call
+from convlab.checker.operations import OPERATIONS, dressed
 
 
 def pair(value):
@@ -13,7 +14,7 @@ def pair(value):
 
 def conv(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """A right convolution, NHWC."""
-    call = Call("conv2d", "convlab", x, w, bias, pair(stride), padding, pair(dilation), groups)
+    call = Call(OPERATIONS["conv2d"], "convlab", x, w, bias, pair(stride), padding, pair(dilation), groups)
     return call.right()
 
 

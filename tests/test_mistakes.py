@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from convlab.checker import MISTAKES, OPS, SIGNATURES, STYLES, Mistake, Report, check, mistakes_of
-from convlab.checker.contracts import WITHOUT_LAYOUT, read
+from convlab.checker.domain import read
+from convlab.checker.operations import WITHOUT_LAYOUT
 
 MOST_NUMBERS = 40
 LEAST_NAMED = 0.9

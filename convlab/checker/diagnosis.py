@@ -9,22 +9,20 @@ What is plainer than any of them is said first: nothing came back, or every resu
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, Verbosity, configuration, find, settings
-from hypothesis.errors import Flaky, NoSuchExample, Unsatisfiable
 
-from .contracts import CONVOLUTIONS, Contract, read
+from .contracts import Contract
+from .domain import read
 from .mistakes import NO_RESULT, ONE_NUMBER, ONLY_ZEROS, Mistake, mistakes_of
 from .outcome import Outcome
 from .properties import Property, wrong_cells
+from .search import search
 from .strategies import Case
 
 ENOUGH = 3
@@ -67,39 +65,6 @@ class Diagnosis:
     def of(cls, mistake: Mistake, notes: tuple[str, ...]) -> Diagnosis:
         """Name a mistake."""
         return cls(mistake.name, mistake.explanation, mistake.hint, mistake.seen_in, (mistake.name,), notes)
-
-
-@contextlib.contextmanager
-def _nothing_kept() -> Iterator[None]:
-    """Give Hypothesis no folder to write to: without a database it still keeps what it has read in the modules of the working directory.
-
-    Where its folder cannot be made, it goes without.
-    """
-    home: Any = configuration.storage_directory()
-    configuration.set_hypothesis_home_dir(os.devnull)
-    try:
-        yield
-    finally:
-        configuration.set_hypothesis_home_dir(getattr(home, "path", home))  # older ones return the path itself
-
-
-def search(strategy: Any, wanted: Callable[[Case], bool], *, random: Any, examples: int, shrink: bool) -> None:
-    """Let Hypothesis look for a case, and for the smallest such one; what it finds, `wanted` has seen.
-
-    A function that does not do the same thing twice makes Hypothesis complain; for the checker that is one more way to be wrong.
-    """
-    phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
-    chosen = settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,
-        derandomize=False,
-        phases=phases,
-        verbosity=Verbosity.quiet,
-        suppress_health_check=list(HealthCheck),
-    )
-    with _nothing_kept(), contextlib.suppress(NoSuchExample, Flaky, Unsatisfiable):
-        find(strategy, wanted, settings=chosen, random=random)
 
 
 def alike(contract: Contract, case: Case, one: Outcome, other: Outcome) -> bool:
@@ -337,11 +302,11 @@ def remarks(contract: Contract, failure: Observation) -> tuple[str, ...]:
     expected = contract.expected(case)
     if got is None:
         return ()
-    axes = ("batch", "channels", "height", "width") if contract.channels_first else ("batch", "height", "width", "channels")
+    axes = contract.rules.axes
     if got.shape != expected.shape:
         if got.ndim != expected.ndim:
             return (f"the result has {got.ndim} axes, it must have {expected.ndim}",)
-        if contract.op not in CONVOLUTIONS:
+        if not contract.operation.sums:
             return ("the shape is transposed",) if got.shape == expected.shape[::-1] else ()
         off = [
             f"the {axis} is {g}, it must be {e}"
@@ -353,7 +318,7 @@ def remarks(contract: Contract, failure: Observation) -> tuple[str, ...]:
             off.append("the axes are right but in another order")
         return tuple(off)
     wrong = wrong_cells(contract, case, got)
-    if not wrong.any() or contract.op not in CONVOLUTIONS:
+    if not wrong.any() or not contract.operation.sums:
         return ()
     said = []
     g, e = got.astype(np.float64), expected

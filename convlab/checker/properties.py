@@ -13,9 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from hypothesis import strategies as st
 
-from .contracts import CONVOLUTIONS, FORMS, Contract, forms_apply, option_names
+from .contracts import Contract
 from .outcome import Outcome
 from .strategies import LAYOUTS, Case, cases
+from .styles import FORMS
 
 Judged = Literal["value", "dtype", "changed", "aliases", "overwritten", "shape"]
 
@@ -62,14 +63,14 @@ class Property:
     def strategy(self, contract: Contract) -> st.SearchStrategy[Case]:
         """Return the cases to draw for a function with this contract."""
         more: dict[str, Any] = {}
-        if contract.style == "cs231n":
-            more["divides"] = True  # the course asserts that the stride divides
-        if contract.op == "output_size" or "kernel pair" in contract.without:
+        if contract.rules.divides:
+            more["divides"] = True
+        if contract.operation.one_axis or "kernel pair" in contract.without:
             more["square"] = True
         if self.draws.get("padding") == "int" and "padding int" in contract.without:
             more["padding"] = "same"
-        plain = cases(contract.kind, **{**self.draws, **more})
-        return st.one_of(plain, cases(contract.kind, **{**self.mixture, **self.draws, **more})) if self.mixture else plain
+        plain = cases(contract.operation.kind, **{**self.draws, **more})
+        return st.one_of(plain, cases(contract.operation.kind, **{**self.mixture, **self.draws, **more})) if self.mixture else plain
 
     def run(self, contract: Contract, function: Callable[..., Any], case: Case) -> Outcome:
         """Call the function as the property asks for."""
@@ -100,7 +101,7 @@ class Property:
 
     def missing(self, contract: Contract) -> str:
         """Return why the property is not asked of a function with this contract, "" if it is."""
-        if self.forms and not all(forms_apply(contract, form) or contract.form in ("geometry", "spec") for form in self.forms):
+        if self.forms and not all(contract.knows(form) or contract.form in ("geometry", "spec") for form in self.forms):
             return f"style {contract.style!r} has no {', '.join(self.forms)}"
         for option in self.options:
             if not contract.takes(option):
@@ -141,114 +142,129 @@ def _together(contract: Contract) -> dict[str, Any]:
     for option in ("stride", "padding", "dilation"):
         if contract.takes(option):
             pair = option + " pair"
-            draws[option] = "pair" if pair not in contract.without and _has_pairs(contract) else "int"
-    if contract.takes("bias") and contract.op in CONVOLUTIONS:
+            draws[option] = "pair" if pair not in contract.without and _pairs(contract) else "int"
+    if contract.takes("bias") and contract.operation.sums:
         draws["bias"] = True
-    if contract.takes("groups") and contract.op in ("conv2d", "cost"):
+    if contract.takes("groups") and contract.operation.kind == "standard":
         draws["grouped"] = True
     return draws
 
 
-def _has_pairs(contract: Contract) -> bool:
-    return contract.style != "cs231n" and contract.op != "output_size"
+def _pairs(contract: Contract) -> bool:
+    return "stride pair" in contract.rules.forms and not contract.operation.one_axis
 
 
-def properties_of(contract: Contract) -> list[Property]:
-    """Return what is asked of a function with this contract; `Property.missing` says which of it cannot be.
+# What operations ask for: the lists that they are put together from
 
-    Examples
-    --------
-    >>> [p.name for p in properties_of(Contract("relu6", "convlab"))][:3]
-    ['values', 'real numbers', 'dtype']
+
+def values() -> list[Property]:
+    """Return the simplest: a square window on a square picture."""
+    return [Property("values", "values at stride 1, without padding", 4, {"square": True}, examples=25)]
+
+
+def bias(*options: str) -> Property:
+    """Return what is asked of biases, where the function takes these options."""
+    return Property("bias", "bias", 1, {"bias": True}, options)
+
+
+def steps(contract: Contract) -> list[Property]:
+    """Return strides, paddings, dilations and groups, each by itself and in each form that the style knows."""
+    known, forms = contract.operation.options(contract.style), contract.rules.forms
+    pairs, one_axis = _pairs(contract), contract.operation.one_axis
+    found = []
+
+    def ask(name: str, title: str, weight: float, draws: Mapping[str, Any], options: tuple[str, ...], *needed: str) -> None:
+        found.append(Property(name, title, weight, draws, options, needed))
+
+    if "stride" in known:
+        ask("stride", "stride", 2, {"stride": "int"}, ("stride",))
+        if pairs:
+            ask("stride pairs", "strides (height, width)", 1, {"stride": "pair"}, ("stride",), "stride pair")
+    if "padding" in known:
+        ask("padding", "padding", 2, {"padding": "int"}, ("padding",))
+        if pairs:
+            ask("padding pairs", "paddings (height, width)", 1, {"padding": "pair"}, ("padding",), "padding pair")
+        if "padding sides" in forms and not one_axis:
+            ask("padding sides", "paddings ((top, bottom), (left, right))", 1, {"padding": "sides"}, ("padding",), "padding sides")
+        if "padding same" in forms:
+            ask("padding same", 'padding "same"', 1, {"padding": "same"}, ("padding",), "padding same")
+            both = {"padding": "same", "stride": "int"}
+            ask("padding same, stride", 'padding "same" with a stride', 1, both, ("padding", "stride"), "padding same")
+    if "dilation" in known:
+        ask("dilation", "dilation", 1, {"dilation": "int"}, ("dilation",))
+        if pairs:
+            ask("dilation pairs", "dilations (height, width)", 1, {"dilation": "pair"}, ("dilation",), "dilation pair")
+    if "padding" in known and contract.operation.draws_arrays:
+        ask("1x1 stride", "a 1x1 window with a stride", 1, {"window": "one", "stride": "int"}, ("stride",))
+        ask("1x1 padding", "a 1x1 window with padding", 1, {"window": "one", "padding": "int"}, ("padding",))
+    if "groups" in known and contract.operation.kind == "standard":
+        ask("groups", "groups", 1, {"grouped": True}, ("groups",))
+    return found
+
+
+def together(contract: Contract) -> Property:
+    """Return everything at once that the function takes."""
+    batches: dict[str, Any] = {"batches": (1, 2)} if contract.operation.draws_arrays else {"largest": 6}
+    return Property("together", "all of it together", 2, {**_together(contract), **batches})
+
+
+def real() -> Property:
+    """Return real numbers, in larger cases, with what the function got right mixed in."""
+    draws = {"values": "real", "largest": 9, "dtypes": ("float64", "float32"), "batches": (1, 2)}
+    return Property("real numbers", "larger cases with real numbers", 2, draws, examples=16, mixes=True)
+
+
+LARGER: Mapping[str, str] = {
+    "windows": "windows above 3x3",
+    "batches": "more than 3 images",
+    "channels": "more than 8 channels",
+    "pictures": "pictures above 30x30",
+    "long": "pictures longer than 255",
+    "strides": "strides above 3",
+    "paddings": "paddings above 2",
+    "dilations": "dilations above 3",
+    "groups": "more than 3 groups",
+    "all": "larger windows, batches and channels at once",
+}
+"""What is larger than in the other properties: `strategies.Beyond` -> title."""
+
+
+def larger(contract: Contract, sizes: str) -> list[Property]:
+    """Return larger cases, as what is right on small ones alone is no convolution: of these sizes, and of the options that it knows."""
+    known = {"strides": "stride", "paddings": "padding", "dilations": "dilation", "groups": "groups"}
+    found = []
+    for beyond, title in LARGER.items():
+        option = known.get(beyond, "")
+        apart = option == "groups" and contract.operation.kind != "standard"
+        if apart or (option not in contract.operation.options(contract.style) if option else beyond not in sizes.split()):
+            continue
+        draws: dict[str, Any] = {"beyond": beyond} | ({option: "int"} if option and option != "groups" else {})
+        if beyond == "all":
+            draws |= {"values": "real", "dtypes": ("float64", "float32")}
+        forms = ("padding int",) if option == "padding" and "padding int" in contract.rules.forms else ()
+        examples = {"windows": 8, "channels": 8, "all": 3}.get(beyond, 6)
+        found.append(Property(f"larger {beyond}", title, 0.5, draws, (option,) * bool(option), forms, examples=examples, mixes=True))
+    return found
+
+
+def memory(small: Mapping[str, Any] | None = None, images: bool = True) -> list[Property]:
+    """Return what is asked beside the numbers: dtype, arguments, memory, layouts, repeated calls.
+
+    Parameters
+    ----------
+    small : mapping, optional
+        Keywords of `strategies.cases` with which a view of an argument could pass for a result.
+    images : bool
+        Whether there is a batch, which may be empty, and a result that could be an argument's memory.
     """
-    op = contract.op
-    batches: dict[str, Any] = {} if op in ("output_size", "cost") else {"batches": (1, 2)}
-    found = [Property("values", "values at stride 1, without padding", 4, {"square": True}, examples=25)]
-    if op in ("conv2d", "depthwise", "im2col", "cost"):
-        found += [Property("rectangles", "pictures and windows that are not square", 2)]
-    if op in ("conv2d", "depthwise", "im2col"):
-        found += [Property("whole", "a window as large as the picture", 1, {"window": "whole"}, examples=10)]
-    if op == "pointwise":
-        found += [Property("rectangles", "pictures that are not square", 2)]
-    if op == "depthwise":
-        found += [Property("multiplier", "several filters per channel", 1, {"multiplied": True})]
-    if batches and op not in ("relu6", "fold_batch_norm"):
-        found += [Property("batch", "several images", 1, {"batches": (2, 3)})]
-    if op in CONVOLUTIONS or op == "fold_batch_norm":
-        found += [Property("bias", "bias", 1, {"bias": True}, ("bias",) if op in CONVOLUTIONS else ())]
-    if op not in ("relu6", "fold_batch_norm"):
-        found += [
-            Property("stride", "stride", 2, {"stride": "int"}, ("stride",)),
-            *(
-                [Property("stride pairs", "strides (height, width)", 1, {"stride": "pair"}, ("stride",), ("stride pair",))]
-                if _has_pairs(contract)
-                else []
-            ),
-        ]
-    if op in ("conv2d", "depthwise", "im2col", "output_size", "cost"):
-        found += [Property("padding", "padding", 2, {"padding": "int"}, ("padding",))]
-        if _has_pairs(contract):
-            found += [Property("padding pairs", "paddings (height, width)", 1, {"padding": "pair"}, ("padding",), ("padding pair",))]
-        if contract.style == "convlab" and op != "output_size":
-            found += [
-                Property(
-                    "padding sides", "paddings ((top, bottom), (left, right))", 1, {"padding": "sides"}, ("padding",), ("padding sides",)
-                )
-            ]
-        if contract.style == "convlab":
-            found += [Property("padding same", 'padding "same"', 1, {"padding": "same"}, ("padding",), ("padding same",))]
-            found += [
-                Property(
-                    "padding same, stride",
-                    'padding "same" with a stride',
-                    1,
-                    {"padding": "same", "stride": "int"},
-                    ("padding", "stride"),
-                    ("padding same",),
-                )
-            ]
-        if contract.style != "cs231n":
-            found += [Property("dilation", "dilation", 1, {"dilation": "int"}, ("dilation",))]
-            if _has_pairs(contract):
-                found += [
-                    Property("dilation pairs", "dilations (height, width)", 1, {"dilation": "pair"}, ("dilation",), ("dilation pair",))
-                ]
-        if op in ("conv2d", "depthwise", "im2col"):
-            found += [
-                Property("1x1 stride", "a 1x1 window with a stride", 1, {"window": "one", "stride": "int"}, ("stride",)),
-                Property("1x1 padding", "a 1x1 window with padding", 1, {"window": "one", "padding": "int"}, ("padding",)),
-            ]
-    if op in ("conv2d", "cost") and contract.style != "cs231n":
-        found += [Property("groups", "groups", 1, {"grouped": True}, ("groups",))]
-    if op not in ("relu6", "fold_batch_norm"):
-        found += [
-            Property("together", "all of it together", 2, {**_together(contract), **batches, **({"largest": 6} if not batches else {})})
-        ]
-    if not batches:
-        return [*found, *_beyond(contract)]
-    if op != "im2col":
-        found += [
-            Property(
-                "real numbers",
-                "larger cases with real numbers",
-                2,
-                {"values": "real", "largest": 9, "dtypes": ("float64", "float32"), **batches},
-                examples=16,
-                mixes=True,
-            )
-        ]
-    found += _beyond(contract)
-    found += [
-        Property(
-            "dtype", "float32 gives float32, float64 gives float64", 1, {"dtypes": ("float32", "float64")}, judged="dtype", examples=10
-        ),
+    dtypes = {"dtypes": ("float32", "float64")}
+    found = [
+        Property("dtype", "float32 gives float32, float64 gives float64", 1, dtypes, judged="dtype", examples=10),
         Property("inputs unchanged", "the arguments are not written to", 1, judged="changed", examples=15),
     ]
-    if op != "fold_batch_norm":
-        # Small or 1x1: there a view of the picture could pass for a result.
-        own: dict[str, Any] = {"window": "one", **({"largest": 1} if op == "relu6" else {})} if op in ("im2col", "relu6") else {}
+    if images:
         found += [
-            Property("own memory", "the result has memory of its own", 1, own, judged="aliases", examples=20),
+            Property("own memory", "the result has memory of its own", 1, small or {}, judged="aliases", examples=20),
             Property("empty batch", "a batch of no images", 1, {"batches": (0,)}, judged="shape", examples=6, mixes=True),
         ]
     return [
@@ -259,33 +275,13 @@ def properties_of(contract: Contract) -> list[Property]:
     ]
 
 
-BEYOND: Mapping[str, tuple[str, str, str]] = {
-    "windows": ("windows above 3x3", "conv2d depthwise im2col output_size cost fold_batch_norm", ""),
-    "batches": ("more than 3 images", "conv2d depthwise pointwise im2col relu6", ""),
-    "channels": ("more than 8 channels", "conv2d depthwise pointwise im2col cost relu6 fold_batch_norm", ""),
-    "pictures": ("pictures above 30x30", "conv2d depthwise pointwise im2col output_size cost relu6", ""),
-    "long": ("pictures longer than 255", "conv2d depthwise pointwise im2col output_size cost relu6", ""),
-    "strides": ("strides above 3", "conv2d depthwise pointwise im2col output_size cost", "stride"),
-    "paddings": ("paddings above 2", "conv2d depthwise im2col output_size cost", "padding"),
-    "dilations": ("dilations above 3", "conv2d depthwise im2col output_size cost", "dilation"),
-    "groups": ("more than 3 groups", "conv2d cost", "groups"),
-    "all": ("larger windows, batches and channels at once", "conv2d depthwise", ""),
-}
-"""What is larger than in the other properties: `strategies.Beyond` -> (title, operations, option that it takes)."""
+def properties_of(contract: Contract) -> list[Property]:
+    """Return what is asked of a function with this contract; `Property.missing` says which of it cannot be.
 
-
-def _beyond(contract: Contract) -> list[Property]:
-    """Return the properties with larger sizes and amounts: what is right on small ones alone is no convolution."""
-    found = []
-    for beyond, (title, ops, option) in BEYOND.items():
-        if contract.op not in ops.split() or (option and option not in option_names(contract.op, contract.style)):
-            continue
-        draws: dict[str, Any] = {"beyond": beyond}
-        if option and option != "groups":
-            draws[option] = "int"
-        forms = ("padding int",) if option == "padding" and contract.style != "cs231n" else ()
-        if beyond == "all":
-            draws |= {"values": "real", "dtypes": ("float64", "float32")}
-        examples = {"windows": 8, "channels": 8, "all": 3}.get(beyond, 6)
-        found += [Property(f"larger {beyond}", title, 0.5, draws, (option,) * bool(option), forms, examples=examples, mixes=True)]
-    return found
+    Examples
+    --------
+    >>> from convlab.checker.domain import read
+    >>> [p.name for p in properties_of(read(lambda x: x, "relu6", "convlab"))][:2]
+    ['values', 'real numbers']
+    """
+    return contract.operation.properties(contract)

@@ -1,32 +1,20 @@
-"""What a check found, for a terminal, a notebook and other programs.
-
-A `Report` is a value: it holds arrays and texts, no function, and goes through JSON and back without loss.
-"""
+"""What a check found, as values: a `Report` holds arrays and texts, no function, and goes through JSON and back without loss."""
 
 from __future__ import annotations
 
-import html
-import math
-import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
+from . import html, text
 from .contracts import Contract
 from .diagnosis import Diagnosis, Observation
 from .properties import wrong_cells
-from .strategies import Case
-
-MOST_PLANES = 6
-"""How many planes (one channel of one image) of an array a report shows."""
 
 MOST_NUMBERS = 10_000
 """The largest wrong result that a report keeps."""
-
-MOST_LINES = 40
-"""How many products of a window are written out."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +79,11 @@ class Failure:
     taps: Mapping[str, list[tuple[int, ...]]]
     arithmetic: tuple[str, ...]
     diagnosis: Diagnosis
+
+    @property
+    def same_shape(self) -> bool:
+        """Whether what came back has the right shape."""
+        return self.got is not None and self.got.shape == self.expected.shape
 
     @property
     def numbers(self) -> int:
@@ -162,13 +155,13 @@ class Report:
         return cls(**values)
 
     def __str__(self) -> str:
-        return "\n".join(_text(self))
+        return text.page(self)
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
-        return _html(self)
+        return html.page(self)
 
 
 # JSON
@@ -239,7 +232,7 @@ def explain(contract: Contract, name: str, seen: Observation, diagnosis: Diagnos
     else:
         wrong = np.argwhere(wrong_cells(contract, case, got))
         cell = tuple(map(int, wrong[0])) if len(wrong) else None
-    taps, lines = _sum(contract, case, cell) if cell is not None else ({}, ())
+    taps, lines = contract.operation.explanation(contract, case, cell) if cell is not None else ({}, ())
     call = f"{name}({', '.join(words)})"
     message = seen.property.complaint(contract, case, seen.outcome)
     if got is not None and got.size > MOST_NUMBERS:
@@ -250,297 +243,3 @@ def explain(contract: Contract, name: str, seen: Observation, diagnosis: Diagnos
 def _written(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{type(value).__name__}(...)"
-
-
-def _sum(contract: Contract, case: Case, cell: tuple[int, ...]) -> tuple[dict[str, list[tuple[int, ...]]], tuple[str, ...]]:
-    """Return which numbers make up a cell of the result, and the sum written out."""
-    match contract.op:
-        case "conv2d" | "depthwise" | "pointwise":
-            return _products(contract, case, cell)
-        case "im2col":
-            return {}, _column(contract, case, cell)
-        case "output_size":
-            a = case.geometry.height
-            return {}, (
-                f"the window spans dilation * (kernel - 1) + 1 = {a.dilation} * ({a.kernel} - 1) + 1 = {a.extent}",
-                f"the padded row has {a.before} + {a.input} + {a.after} = {a.padded}",
-                f"floor(({a.padded} - {a.extent}) / {a.stride}) + 1 = {a.output}",
-            )
-        case "cost":
-            g, (kh, kw, depth, outputs) = case.geometry, case.spec.weight_shape
-            return {}, (
-                f"params: {kh} * {kw} taps * {depth} channels per filter * {outputs} filters = {kh * kw * depth * outputs}",
-                f"positions: {g.out_height} * {g.out_width} = {g.positions}",
-                f"MACs: {kh * kw * depth * outputs} * {g.positions} = {kh * kw * depth * outputs * g.positions}",
-            )
-        case "relu6":
-            x = case.activations[cell]
-            return {"x": [cell]}, (f"min(max({_n(x)}, 0), 6) = {_n(min(max(x, 0), 6))}",)
-        case _:
-            o = cell[-1]
-            s = {key: array[o] for key, array in case.statistics.items()}
-            scale = s["gamma"] / math.sqrt(s["variance"] + case.eps)
-            return {}, (
-                f"output channel {o}: scale = gamma / sqrt(variance + eps)",
-                f"  = {_n(s['gamma'])} / sqrt({_n(s['variance'])} + {case.eps:g}) = {_n(scale)}",
-                f"each of its filter's numbers is multiplied by {_n(scale)}",
-                f"its bias becomes beta + (bias - mean) * scale = {_n(s['beta'])} + (bias - {_n(s['mean'])}) * {_n(scale)}",
-            )
-
-
-def _products(contract: Contract, case: Case, cell: tuple[int, ...]) -> tuple[dict[str, list[tuple[int, ...]]], tuple[str, ...]]:
-    g, first = case.geometry, contract.channels_first
-    n, i, j, o = (cell[0], cell[2], cell[3], cell[1]) if first else cell
-    kernel_height, kernel_width, depth, outputs = case.w.shape
-    start = o // (outputs // case.spec.groups) * depth
-    shown = contract.filters(case.w, case)
-    read: list[tuple[int, ...]] = []
-    used: list[tuple[int, ...]] = []
-    lines, total = [], 0.0
-    for u in range(kernel_height):
-        for v in range(kernel_width):
-            p, q = g.height.taps(i)[u], g.width.taps(j)[v]
-            inside = 0 <= p < case.height and 0 <= q < case.width
-            for c in range(depth):
-                channel = start + c
-                x = case.x[n, p, q, channel] if inside else 0.0
-                w = case.w[u, v, c, o]
-                at = (n, channel, p, q) if first else (n, p, q, channel)
-                to = _filter_index(contract, shown, (u, v, c, o), channel)
-                if inside:
-                    read.append(at)
-                used.append(to)
-                total += float(x) * float(w)
-                source = f"x{list(at)}" if inside else "padding"
-                lines.append(f"{_n(x):>6} * {_n(w):>5} = {_n(x * w):>7}    {source} * w{list(to)}")
-    if len(lines) > MOST_LINES:
-        lines = [*lines[:MOST_LINES], f"... and {len(lines) - MOST_LINES} more products"]
-    if case.bias is not None:
-        total += float(case.bias[o])
-        lines.append(f"{'+ bias':>14} = {_n(case.bias[o]):>7}    bias[{o}]")
-    return {"x": read, "w": used}, (*lines, f"{'sum':>14} = {_n(total):>7}")
-
-
-def _filter_index(contract: Contract, shown: np.ndarray, index: tuple[int, int, int, int], channel: int) -> tuple[int, ...]:
-    """Return where (u, v, c, o) stands in the filters as the function got them."""
-    u, v, c, o = index
-    if contract.channels_first:
-        return (o, c, u, v)
-    if contract.form != "geometry" and contract.op == "pointwise":
-        return (c, o)
-    if contract.form != "geometry" and contract.op == "depthwise":
-        return (u, v, channel) if shown.ndim == 3 else (u, v, channel, o % shown.shape[3])
-    return (u, v, c, o)
-
-
-def _column(contract: Contract, case: Case, cell: tuple[int, ...]) -> tuple[str, ...]:
-    """Say which window and which tap a cell of the matrix belongs to, by numbering the windows of a picture of indices."""
-    g = case.geometry
-    lines = []
-    if contract.style == "convlab":
-        position, tap = cell
-        n, place = divmod(position, g.positions)
-        (u, v), c = divmod(tap // case.x.shape[3], case.spec.kernel[1]), tap % case.x.shape[3]
-    else:
-        kh, kw = case.spec.kernel
-        if contract.style == "torch":
-            n, tap, place = cell
-        else:
-            tap, position = cell
-            place, n = divmod(position, case.batch)
-        c, rest = divmod(tap, kh * kw)
-        u, v = divmod(rest, kw)
-    i, j = divmod(place, g.out_width)
-    p, q = g.height.taps(i)[u], g.width.taps(j)[v]
-    inside = 0 <= p < case.height and 0 <= q < case.width
-    lines.append(f"cell {list(cell)} is image {n}, window ({i}, {j}), tap ({u}, {v}), channel {c}")
-    lines.append(f"it reads row {p}, column {q}: " + (_n(case.x[n, p, q, c]) if inside else "padding, 0"))
-    return tuple(lines)
-
-
-# Text
-
-
-def _n(value: Any) -> str:
-    """Write a number shortly: whole ones without a point."""
-    number = float(value)
-    if number == int(number) if math.isfinite(number) else False:
-        return str(int(number)) if abs(number) < 1e9 else f"{number:.6g}"
-    return f"{number:.6g}"
-
-
-def planes(name: str, array: np.ndarray, channels_first: bool) -> list[tuple[str, np.ndarray, list[tuple[int, ...]]]]:
-    """Cut an array into planes to look at: (title, plane, index of each cell in the array, row by row)."""
-    if array.ndim == 4:
-        rows, columns = (2, 3) if channels_first else (0, 1) if name == "w" else (1, 2)
-    elif array.ndim == 3:
-        rows, columns = (0, 1) if name == "w" else (1, 2)
-    elif array.ndim == 2:
-        rows, columns = 0, 1
-    else:
-        flat = np.atleast_1d(array)[None]
-        return [(name, flat, [tuple(index) for index in np.ndindex(array.shape)] if array.ndim else [()])]
-    rest = [axis for axis in range(array.ndim) if axis not in (rows, columns)]
-    found = []
-    for fixed in np.ndindex(*(array.shape[axis] for axis in rest)):
-        at: list[Any] = [slice(None)] * array.ndim
-        for axis, index in zip(rest, fixed, strict=True):
-            at[axis] = index
-        title = f"{name}[{', '.join(':' if isinstance(part, slice) else str(part) for part in at)}]" if rest else name
-        height, width = array.shape[rows], array.shape[columns]
-        indices = []
-        for i, j in np.ndindex(height, width):
-            full = list(at)
-            full[rows], full[columns] = i, j
-            indices.append(tuple(full))
-        found.append((title, array[tuple(at)], indices))
-    return found
-
-
-def _drawn(name: str, array: np.ndarray, marked: list[tuple[int, ...]], channels_first: bool) -> list[str]:
-    """Draw an array plane by plane; marked numbers stand in brackets."""
-    marks = set(marked)
-    all_planes = planes(name, array, channels_first)
-    # The planes with marks first: they are what the text speaks of.
-    chosen = sorted(all_planes, key=lambda plane: not marks.intersection(plane[2]))[:MOST_PLANES]
-    lines = []
-    for title, plane, indices in chosen:
-        if not plane.size:
-            lines.append(f"  {title}: empty, shape {array.shape}")
-            continue
-        cells = [f"[{_n(value)}]" if index in marks else f" {_n(value)} " for value, index in zip(plane.ravel(), indices, strict=True)]
-        width = max(map(len, cells))
-        rows = [cells[start : start + plane.shape[1]] for start in range(0, len(cells), plane.shape[1])]
-        lines.append(f"  {title}")
-        lines += ["    " + "".join(cell.rjust(width) for cell in row) for row in rows[:12]]
-        if len(rows) > 12:
-            lines.append(f"    ... {len(rows) - 12} more rows")
-    if len(all_planes) > len(chosen):
-        lines.append(f"  ... {len(all_planes) - len(chosen)} more planes of {name} {array.shape}")
-    return lines or [f"  {name}: empty, shape {array.shape}"]
-
-
-def _text(report: Report) -> list[str]:
-    asked = [result for result in report.properties if result.passed is not None]
-    right = sum(bool(result.passed) for result in asked)
-    verdict = "passed" if report.passed else "FAILED"
-    counted = f"{right} of {len(asked)} properties, score {report.score:.0%}, seed {report.seed}"
-    lines = [f"{report.name}: {report.op}, style {report.style}: {verdict}, {counted}", ""]
-    width = max((len(result.title) for result in asked), default=0)
-    for result in asked:
-        told = result.message if result.message else f"{result.cases} cases"
-        lines.append(f"  {'ok' if result.passed else 'WRONG':<6}{result.title:<{width}}  {told}")
-    if report.not_exercised:
-        lines += ["", "Not exercised:", *(line for note in report.not_exercised for line in _wrapped(note))]
-    failure = report.failure
-    if failure is None:
-        return lines
-    lines += ["", f"The smallest failing case ({failure.title}): {failure.message}", "", f"  {failure.call}", ""]
-    if failure.layout != "C":
-        lines += [f"  (the arrays are {LAYOUT_WORDS[failure.layout]})", ""]
-    for name, array in failure.arrays.items():
-        lines += _drawn(name, array, failure.taps.get(name, []), report.channels_first)
-    cells = [failure.cell] if failure.cell is not None else []
-    lines += ["", *_drawn("expected", failure.expected, cells, report.channels_first)]
-    if failure.got is not None:
-        same = failure.got.shape == failure.expected.shape
-        lines += _drawn("got", failure.got, cells if same else [], report.channels_first)
-    if failure.cell is not None and failure.arithmetic:
-        where = f" at {list(failure.cell)}" if failure.cell else ""
-        lines += ["", f"The first wrong number{where}:" if _same_shape(failure) else "How the first number comes about:"]
-        lines += [f"  {line}" for line in failure.arithmetic]
-        if _same_shape(failure) and failure.got is not None:
-            lines.append(f"  {'got':>14} = {_n(failure.got[failure.cell]):>7}")
-    return [*lines, *_diagnosis_text(failure.diagnosis)]
-
-
-def _same_shape(failure: Failure) -> bool:
-    return failure.got is not None and failure.got.shape == failure.expected.shape
-
-
-LAYOUT_WORDS: Mapping[str, str] = {
-    "C": "contiguous",
-    "F": "in Fortran order",
-    "reversed": "reversed views: their strides are negative",
-    "sliced": "views of every second number of larger arrays",
-    "read-only": "read-only",
-}
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="  ")
-
-
-def _diagnosis_text(diagnosis: Diagnosis) -> list[str]:
-    lines = []
-    if diagnosis.notes:
-        lines += ["", "What can be seen:", *(line for note in diagnosis.notes for line in _wrapped(note))]
-    if diagnosis.name:
-        lines += ["", f"Diagnosis: {diagnosis.name}", *_wrapped(diagnosis.explanation)]
-    elif diagnosis.candidates:
-        lines += [
-            "",
-            "Diagnosis: one of these; no case was found that tells them apart:",
-            *(f"  - {name}" for name in diagnosis.candidates),
-        ]
-    else:
-        lines += ["", "Diagnosis: no known mistake gives these numbers. Compare the sum above with what your function adds up."]
-    if diagnosis.hint:
-        lines += _wrapped(f"Hint: {diagnosis.hint}")
-    if diagnosis.seen_in:
-        lines += _wrapped(f"Seen in the wild: {diagnosis.seen_in}.")
-    return lines
-
-
-# HTML
-
-_MARK = {"x": "#ffe08a", "w": "#ffe08a", "expected": "#bfe8bf", "got": "#f6b5b5"}
-
-
-def _html_array(name: str, array: np.ndarray, marked: list[tuple[int, ...]], channels_first: bool) -> str:
-    marks, blocks = set(marked), []
-    all_planes = planes(name, array, channels_first)
-    for title, plane, indices in sorted(all_planes, key=lambda found: not marks.intersection(found[2]))[:MOST_PLANES]:
-        if not plane.size:
-            continue
-        cells = []
-        for value, index in zip(plane.ravel(), indices, strict=True):
-            colour = f";background:{_MARK.get(name, '#ffe08a')};color:#000" if index in marks else ""
-            cells.append(f'<td style="border:1px solid #888;padding:2px 6px;text-align:right{colour}">{_n(value)}</td>')
-        rows = [f"<tr>{''.join(cells[start : start + plane.shape[1]])}</tr>" for start in range(0, len(cells), plane.shape[1])]
-        caption = f'<caption style="caption-side:top;text-align:left"><code>{html.escape(title)}</code></caption>'
-        blocks.append(
-            f'<table style="display:inline-table;margin:4px 12px 4px 0;border-collapse:collapse">{caption}{"".join(rows)}</table>'
-        )
-    if len(all_planes) > MOST_PLANES:
-        blocks.append(f"<span>... {len(all_planes) - MOST_PLANES} more planes</span>")
-    return f"<div>{''.join(blocks) or f'<code>{html.escape(name)}</code>: empty, shape {array.shape}'}</div>"
-
-
-def _html(report: Report) -> str:
-    rows = []
-    for result in report.properties:
-        if result.passed is None:
-            continue  # its reason stands among those below the table
-        mark = "ok" if result.passed else "wrong"
-        told = result.message if result.message else f"{result.cases} cases"
-        row = "".join(f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in (mark, result.title, told))
-        rows.append(f"<tr>{row}</tr>")
-    verdict = "passed" if report.passed else "failed"
-    head = f"<p><b>{html.escape(report.name)}</b> ({report.op}, style {report.style}): <b>{verdict}</b>, score {report.score:.0%}</p>"
-    parts = [head, f"<table>{''.join(rows)}</table>"]
-    if report.not_exercised:
-        parts.append(f"<p>{'<br>'.join(html.escape(line) for line in ('Not exercised:', *report.not_exercised))}</p>")
-    failure = report.failure
-    if failure is not None:
-        parts.append(f"<p>The smallest failing case ({html.escape(failure.title)}): {html.escape(failure.message)}<br>")
-        parts.append(f"<code>{html.escape(failure.call)}</code></p>")
-        parts += [_html_array(name, array, failure.taps.get(name, []), report.channels_first) for name, array in failure.arrays.items()]
-        cells = [failure.cell] if failure.cell is not None else []
-        parts.append(_html_array("expected", failure.expected, cells, report.channels_first))
-        if failure.got is not None:
-            parts.append(_html_array("got", failure.got, cells if _same_shape(failure) else [], report.channels_first))
-        if failure.arithmetic:
-            parts.append(f"<pre>{html.escape(chr(10).join(failure.arithmetic))}</pre>")
-        parts.append(f'<pre style="white-space:pre-wrap">{html.escape(chr(10).join(_diagnosis_text(failure.diagnosis)))}</pre>')
-    return f"<div>{''.join(parts)}</div>"

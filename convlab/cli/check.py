@@ -91,7 +91,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
     try:
-        from ..checker import contracts, graders, grading, isolation
+        from ..checker import domain, graders, grading, isolation
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
         needless = [f"--{name}" for name in (ONE_FILE if folder else FOLDER) if getattr(arguments, name) is not None]
         if needless:
             raise ValueError(f"{', '.join(needless)} only with {'one file' if folder else 'a folder'}: {target!r}")
-        contracts.check_names(arguments.op, arguments.style)
+        domain.check_names(arguments.op, arguments.style)
         limits = isolation.Limits(arguments.timeout, arguments.call_timeout, arguments.memory, arguments.forbid)
         weights = None if arguments.weights is None else _weights(arguments.weights)
         settings = graders.Settings(function, arguments.op, arguments.style, arguments.seed, weights, limits)
