@@ -15,11 +15,11 @@ import convlab as cl
 from convlab.checker import MISTAKES, SIGNATURES, Case, Report, cases, check
 from convlab.checker.diagnosis import Diagnosis, Observation
 from convlab.checker.domain import read
+from convlab.checker.isolation import FileReport
 from convlab.checker.operations import dressed
 from convlab.checker.outcome import Outcome
 from convlab.checker.properties import properties_of
 from convlab.checker.report import MOST_NUMBERS, PropertyResult, explain
-from convlab.checker.isolation import FileReport
 from convlab.checker.text import planes
 
 FLIPPED = MISTAKES[0]

@@ -95,24 +95,56 @@ def _right(contract: Contract, case: Case, outcome: Outcome) -> bool:
 
 @dataclass
 class _Suspect:
+    """A mistake that gives what the function gave on the smallest failing case, and how it fares on others."""
+
     mistake: Mistake
     contract: Contract
     function: Callable[..., Any]
     agrees: int = 0
     of: int = 0
-    found_again: bool = False  # it gives the function's numbers in another failing case of the same property, too
-    cleared: bool = False  # it is wrong where the function is right, so it is not the function's mistake
+    found_again: bool = False  # it gives what the function gives in another failing case of the same property, too
+    cleared: bool = False  # it is right where the function is wrong, or the other way round
 
-    def outcome(self, observation_property: Property, case: Case) -> Outcome:
+    @classmethod
+    def of_bank(cls, mistake: Mistake, contract: Contract) -> _Suspect:
+        """Suspect a mistake of the bank, dressed as a function of this operation and style."""
+        wrong = mistake.function(contract.op, contract.style)
+        return cls(mistake, read(wrong, contract.op, contract.style), wrong)
+
+    def outcome(self, asked: Property, case: Case) -> Outcome:
+        """Return what the mistake does on a case."""
         # A fresh function each time: one that keeps state would remember the cases that were tried on it before.
         function = self.mistake.function(self.contract.op, self.contract.style) if self.mistake.stateful else self.function
-        return observation_property.run(self.contract, function, case)
+        return asked.run(self.contract, function, case)
+
+    def hold_against(self, contract: Contract, seen: Observation, asked: Property, again: bool) -> None:
+        """Compare the mistake with the function on one more case; `again` if the same property fails there."""
+        outcome = self.outcome(seen.property, seen.case)
+        same = alike(contract, seen.case, seen.outcome, outcome)
+        self.of += 1
+        self.agrees += same
+        self.found_again |= same and again
+        # (A result that is not the same each time is right by luck now and then.)
+        right = not seen.failed and _right(contract, seen.case, seen.outcome) and not self.mistake.unstable
+        self.cleared |= right and not _right(contract, seen.case, outcome)
+        self.cleared |= seen.failed and seen.property.name == asked.name and not seen.property.complaint(contract, seen.case, outcome)
 
 
 def diagnose(
     function: Callable[..., Any], contract: Contract, failure: Observation, others: list[Observation], until: float, seed: Any = None
 ) -> Diagnosis:
     """Return the mistake that gives what the function gave, or what else can be said.
+
+    What needs no comparison is said first: nothing came back, something is kept between calls, it is always the same number. Else the
+    rule is this. A mistake of the bank is named if
+
+    1. it gives what the function gave on the smallest failing case;
+    2. it does so in another case in which the same property fails, where there is one: in the smallest case many numbers are the same;
+    3. among the cases that were kept none clears it: it is wrong in none in which the function is right, and has a fault wherever the
+       function has this one;
+    4. no other such mistake agrees with the function in more of these cases, nor, of those that agree as often, in cases that are drawn
+       to tell them apart. Where none tells them apart, all are listed;
+    5. where all that the function does is to raise an error, it raises one in every case in which the function does.
 
     Parameters
     ----------
@@ -121,11 +153,10 @@ def diagnose(
     failure : Observation
         The smallest failing case.
     others : list of Observation
-        All cases that were kept, right ones too: a mistake must be right where the function is.
+        All cases that were kept, right ones too.
     until : float
         `time.monotonic` at which to stop.
     """
-    case, asked = failure.case, failure.property
     notes = remarks(contract, failure)
     if failure.outcome.crashed:
         return Diagnosis(notes=notes)
@@ -138,50 +169,34 @@ def diagnose(
     number = _one_number(contract, [failure, *others])
     if number is not None:
         return Diagnosis.of(ONLY_ZEROS if number == 0 else ONE_NUMBER, (*notes, f"all that it ever returned is {number:.6g}"))
-    suspects = []
-    for mistake in mistakes_of(contract.op, contract.style):
-        wrong = mistake.function(contract.op, contract.style)
-        suspect = _Suspect(mistake, read(wrong, contract.op, contract.style), wrong)
-        if alike(contract, case, failure.outcome, suspect.outcome(asked, case)):
-            suspects.append(suspect)
+
+    bank = (_Suspect.of_bank(mistake, contract) for mistake in mistakes_of(contract.op, contract.style))
+    asked, case = failure.property, failure.case
+    suspects = [suspect for suspect in bank if alike(contract, case, failure.outcome, suspect.outcome(asked, case))]
     if not suspects:
         return _uncleared(function, contract, failure) or Diagnosis(notes=notes)
-    same_property = _failing_again(failure, others)
-    for seen in sorted(others, key=lambda seen: seen not in same_property):  # those first, should the time run out
-        right = not seen.failed and _right(contract, seen.case, seen.outcome)
+    again = _failing_again(failure, others)
+    for seen in sorted(others, key=lambda seen: seen not in again):  # those first, should the time run out
         for suspect in suspects:
-            outcome = suspect.outcome(seen.property, seen.case)
-            suspect.of += 1
-            same = alike(contract, seen.case, seen.outcome, outcome)
-            suspect.agrees += same
-            suspect.found_again |= same and seen in same_property
-            # (A result that is not the same each time is right by luck now and then.)
-            suspect.cleared |= right and not suspect.mistake.unstable and not _right(contract, seen.case, outcome)
-            if seen.failed and seen.property.name == asked.name:  # nor is it, if it has no fault where the function has this one
-                suspect.cleared |= not seen.property.complaint(contract, seen.case, outcome)
+            suspect.hold_against(contract, seen, asked, seen in again)
         if time.monotonic() > until:
             break
-    # What gives the function's numbers in one case alone gives them by chance: in the smallest case many numbers are the same.
-    left = [one for one in suspects if not one.cleared and (one.found_again or one.mistake.unstable or not same_property)]
+    left = [one for one in suspects if not one.cleared and (one.found_again or one.mistake.unstable or not again)]
     if not left:
         names = ", ".join(suspect.mistake.name for suspect in suspects)
         more = "but the function is not wrong in the same cases, or not by the same numbers"
         return Diagnosis(notes=(*notes, f"these numbers are those of: {names}; {more}"))
-    suspects = left
-    best = max(suspect.agrees for suspect in suspects)
-    suspects = [suspect for suspect in suspects if suspect.agrees == best]
-    suspects = _told_apart(function, contract, suspects, others, until, seed)
-    named = suspects[0].mistake
-    if failure.outcome.error and not any(seen.failed and not seen.outcome.error for seen in others) and best < len(others):
-        # Two functions that both raise have little in common: only if they agree everywhere is it the same mistake.
+    best = max(suspect.agrees for suspect in left)
+    first, *rest = _told_apart(function, contract, [one for one in left if one.agrees == best], others, until, seed)
+    only_raises = failure.outcome.error and not any(seen.failed and not seen.outcome.error for seen in others)
+    if only_raises and best < len(others):
         return Diagnosis(notes=notes)
-    if len(suspects) > 1:
-        candidates = tuple(suspect.mistake.name for suspect in suspects)
-        return Diagnosis(candidates=candidates, notes=notes)
-    if suspects[0].agrees < suspects[0].of:
-        more = f"it gives what the function gives in {suspects[0].agrees} of {suspects[0].of} other cases: there may be a second mistake"
+    if rest:
+        return Diagnosis(candidates=tuple(suspect.mistake.name for suspect in (first, *rest)), notes=notes)
+    if first.agrees < first.of:
+        more = f"it gives what the function gives in {first.agrees} of {first.of} other cases: there may be a second mistake"
         notes = (*notes, more)
-    return Diagnosis.of(named, notes)
+    return Diagnosis.of(first.mistake, notes)
 
 
 def _told_apart(

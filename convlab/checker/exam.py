@@ -40,24 +40,23 @@ class Exam:
     crash: str = ""
 
     def results(self, asked: list[Property]) -> tuple[PropertyResult, ...]:
-        """Ask all properties. What must hold in every case (see `ALWAYS`) has been looked at in those of the others, too."""
+        """Ask all properties. What must hold in every case (see `ALWAYS`) is looked at in those of the others, too."""
         found = {property.name: self.ask(property.after(self.contract, self.passed)) for property in asked}
         for property in asked:
             seen = self.noted.get(property.judged)
             if seen is not None and found[property.name].passed:
-                found[property.name] = self.ask(replace(seen.property, judged=property.judged), seen, property)
+                found[property.name] = self.ask(property.on_the_cases_of(seen.property), seen)
         self.failures = {property.name: self.failures[property.name] for property in asked if property.name in self.failures}
         return tuple(found.values())
 
-    def ask(self, property: Property, noted: Observation | None = None, of: Property | None = None) -> PropertyResult:
+    def ask(self, property: Property, noted: Observation | None = None) -> PropertyResult:
         """Run a property's cases until one fails; only the first property that fails has its case made smaller.
 
-        A case that was noted fails for another property, whose it is: `property` is the one whose cases it was among.
+        With a case of another property that was noted for this one, the other's cases are drawn once more: one of them fails.
         """
-        own = of or property
 
         def result(passed: bool | None, cases: int, message: str = "") -> PropertyResult:
-            return PropertyResult(own.name, own.title, passed, own.weight, cases, message)
+            return PropertyResult(property.name, property.title, passed, property.weight, cases, message)
 
         missing = property.missing(self.contract)
         if missing:
@@ -67,7 +66,7 @@ class Exam:
         if time.monotonic() > self.until and noted is None:
             return result(False, 0, "not reached: the time is up")
         seen: list[Observation] = []
-        failed: list[Observation] = [] if noted is None else [replace(noted, property=replace(own, draws=property.draws), failed=True)]
+        failed: list[Observation] = [] if noted is None else [replace(noted, property=property, failed=True)]
         until, unfinished = self.until, ""
 
         def fails(case: Case) -> bool:
@@ -90,16 +89,16 @@ class Exam:
                 self.crash = outcome.error
             return wrong
 
-        random = Random(f"{self.seed} {property.name}")
+        random = Random(f"{self.seed} {property.name if noted is None else noted.property.name}")
         search(property.strategy(self.contract), fails, random=random, examples=property.examples, shrink=not self.failures)
         smallest = min(reversed(failed), key=lambda observation: observation.case.numbers, default=None)
         self.kept += [*seen[:KEPT], *(observation for observation in failed[:1] if observation not in seen[:KEPT])]
         if smallest is not None:
-            self.failures[own.name] = smallest
+            self.failures[property.name] = smallest
             return result(False, len(seen), smallest.property.complaint(self.contract, smallest.case, smallest.outcome))
         if unfinished or not seen:
             return result(False, len(seen), f"not reached: {unfinished or 'no case was answered'}")
-        self.passed.add(own.name)
+        self.passed.add(property.name)
         return result(True, len(seen))
 
     def smallest(self) -> Observation | None:

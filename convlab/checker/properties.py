@@ -60,6 +60,10 @@ class Property:
         """Return the property as it is asked of a function that got others right: those by these names."""
         return replace(self, mixture=_mixture(contract, passed)) if self.mixes else self
 
+    def on_the_cases_of(self, other: Property) -> Property:
+        """Return the property as it is asked on another's cases."""
+        return replace(self, draws=other.draws, mixture=other.mixture, examples=other.examples)
+
     def strategy(self, contract: Contract) -> st.SearchStrategy[Case]:
         """Return the cases to draw for a function with this contract."""
         more: dict[str, Any] = {}
