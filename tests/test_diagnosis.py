@@ -26,7 +26,7 @@ def conv(x, w, stride=1, padding=0, mode="constant"):
 
 
 def diagnosis_of(function, **options):
-    report = check(function, **options)
+    report = check(function, **{"strict": True} | options)
     assert not report.passed
     return report.failure.diagnosis
 

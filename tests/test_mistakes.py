@@ -42,7 +42,7 @@ def trials():
     for number, mistake in enumerate(MISTAKES):
         pairs = PAIRS[mistake.name]
         for op, style in pairs if os.environ.get("CI") else [pairs[number % len(pairs)]]:
-            done.append(Trial(mistake, op, style, check(mistake.function(op, style), op=op, style=style)))
+            done.append(Trial(mistake, op, style, check(mistake.function(op, style), op=op, style=style, strict=True)))
     return done
 
 

@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ class Softsign(Operation):
     """A ninth operation: x / (1 + |x|)."""
 
     name = "softsign"
-    signatures = {"convlab": "f(x)"}
+    signatures: ClassVar = {"convlab": "f(x)"}
     layout = False
 
     def options(self, style):
@@ -91,7 +92,9 @@ def test_layouts_lead_there_and_back():
     for style in STYLES.values():
         np.testing.assert_array_equal(style.image_back(style.image(x)), x)
         np.testing.assert_array_equal(style.filters_back(style.filters(w)), w)
-        assert style.image(x).shape == tuple(dict(zip(("batch", "height", "width", "channels"), x.shape, strict=True))[a] for a in style.axes)
+        assert style.image(x).shape == tuple(
+            dict(zip(("batch", "height", "width", "channels"), x.shape, strict=True))[a] for a in style.axes
+        )
         assert set(style.forms) <= set(FORMS)
 
 

@@ -55,6 +55,7 @@ def check(
     max_seconds: float = 20.0,
     weights: Mapping[str, float] | None = None,
     name: str | None = None,
+    strict: bool = False,
 ) -> Report:
     """Check a function that should be a convolution (or belong to one), and say what is wrong with it.
 
@@ -77,10 +78,13 @@ def check(
     name : str, optional
         What the report calls the function.
 
+    strict : bool
+        Whether advice and refused memory layouts count: float64 for float32, an empty batch, arrays that are not contiguous.
+
     Returns
     -------
     Report
-        `report.passed`, `report.score`, `report.failure`; it prints as text and shows in a notebook.
+        `report.passed`, `report.limits`, `report.advice`, `report.score`, `report.failure`; it prints as text and shows in a notebook.
 
     Raises
     ------
@@ -110,7 +114,7 @@ def check(
     if not callable(fn):
         raise TypeError(f"fn must be a function or a Kernel: fn={fn!r}")
     started = time.monotonic()
-    exam = Exam(fn, tried(read(fn, op, style), fn), seed, started + max_seconds)
+    exam = Exam(fn, tried(read(fn, op, style), fn), seed, started + max_seconds, strict)
     asked = properties_of(exam.contract)
     shares = _shares(asked, weights or {})
     results = exam.results([replace(property, weight=shares[property.name]) for property in asked])
@@ -120,7 +124,7 @@ def check(
     taken = [option for option in exam.contract.operation.options(exam.contract.style) if exam.contract.takes(option)]
     reasons: dict[str, list[str]] = {}
     for result in results:
-        if result.passed is None:
+        if result.passed is None and result.kind == "verdict":
             reasons.setdefault(result.message, []).append(result.title)
     left_out = tuple(f"{'; '.join(titles)}: {reason}" for reason, titles in reasons.items())
     seconds = time.monotonic() - started

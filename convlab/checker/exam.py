@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from .contracts import Contract
 from .diagnosis import Diagnosis, Observation, diagnose
@@ -33,10 +33,12 @@ class Exam:
     contract: Contract
     seed: int
     until: float
+    strict: bool = False
     kept: list[Observation] = field(default_factory=list)
     failures: dict[str, Observation] = field(default_factory=dict)
     passed: set[str] = field(default_factory=set)
     noted: dict[str, Observation] = field(default_factory=dict)
+    advised: dict[str, Observation] = field(default_factory=dict)
     crash: str = ""
 
     def results(self, asked: list[Property]) -> tuple[PropertyResult, ...]:
@@ -46,6 +48,9 @@ class Exam:
             seen = self.noted.get(property.judged)
             if seen is not None and found[property.name].passed:
                 found[property.name] = self.ask(property.on_the_cases_of(seen.property), seen)
+            seen = self.advised.get(property.judged)
+            if seen is not None and found[property.name].passed:
+                found[property.name] = self.advice(replace(seen, property=property), found[property.name].cases)
         self.failures = {property.name: self.failures[property.name] for property in asked if property.name in self.failures}
         return tuple(found.values())
 
@@ -67,6 +72,7 @@ class Exam:
             return result(False, 0, "not reached: the time is up")
         seen: list[Observation] = []
         failed: list[Observation] = [] if noted is None else [replace(noted, property=property, failed=True)]
+        advised: list[Observation] = []
         until, unfinished = self.until, ""
 
         def fails(case: Case) -> bool:
@@ -78,9 +84,14 @@ class Exam:
             wrong = bool(property.complaint(self.contract, case, outcome))
             observation = Observation(property, case, outcome, wrong)
             seen.append(observation)
-            for judged in ALWAYS:
-                if not outcome.error and replace(property, judged=judged).complaint(self.contract, case, outcome):
-                    self.noted.setdefault(judged, observation)
+            for judged in ALWAYS if not outcome.error else ():
+                as_judged = replace(property, judged=judged)
+                if as_judged.complaint(self.contract, case, outcome):
+                    kept = self.noted if self.strict or not as_judged.advised(case, outcome) else self.advised
+                    kept.setdefault(judged, observation)
+            if wrong and not self.strict and property.advised(case, outcome) and not (property.refused(outcome) and self.raises(case)):
+                advised.append(observation)
+                return False
             if wrong and not failed:
                 until = min(until, time.monotonic() + SHRINKING)
             if wrong:
@@ -98,8 +109,21 @@ class Exam:
             return result(False, len(seen), smallest.property.complaint(self.contract, smallest.case, smallest.outcome))
         if unfinished or not seen:
             return result(False, len(seen), f"not reached: {unfinished or 'no case was answered'}")
+        if advised:
+            return self.advice(advised[0], len(seen))
         self.passed.add(property.name)
         return result(True, len(seen))
+
+    def raises(self, case: Case) -> bool:
+        """Return whether the function raises on a case however its arguments lie in memory."""
+        return bool(self.contract.observe(self.function, replace(case, layout="C")).error)
+
+    def advice(self, seen: Observation, cases: int) -> PropertyResult:
+        """Return a property that holds on all that the function takes, but for what it does not take, or for its form."""
+        property = seen.property
+        said = property.complaint(self.contract, seen.case, seen.outcome)
+        kind: Literal["limit", "advice"] = "limit" if property.refused(seen.outcome) else "advice"
+        return PropertyResult(property.name, property.title, None, property.weight, cases, said, kind)
 
     def smallest(self) -> Observation | None:
         """Return the case to show: of the first property that fails."""

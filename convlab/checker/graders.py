@@ -48,6 +48,7 @@ class Settings:
     seed: int = 0
     weights: Mapping[str, float] | None = None
     limits: Limits = STANDARD
+    strict: bool = False
 
     def check(self, path: Path, siblings: bool = True) -> FileReport:
         """Check one file."""

@@ -49,6 +49,9 @@ def page(report: Report) -> str:
     verdict = "passed" if report.passed else "failed"
     head = f"<p><b>{escape(report.name)}</b> ({report.op}, style {report.style}): <b>{verdict}</b>, score {report.score:.0%}</p>"
     parts = [head, f"<table>{''.join(rows)}</table>"]
+    for heading, notes in (("Advice, which does not count:", report.advice), ("Limits, which do not count:", report.limits)):
+        if notes:
+            parts.append(f"<p>{'<br>'.join(escape(line) for line in (heading, *notes))}</p>")
     if report.not_exercised:
         parts.append(f"<p>{'<br>'.join(escape(line) for line in ('Not exercised:', *report.not_exercised))}</p>")
     failure = report.failure

@@ -103,6 +103,16 @@ class Property:
         wrong = 0 if self.judged == "shape" else int(wrong_cells(contract, case, value).sum())
         return f"{wrong} of {value.size} numbers are wrong" if wrong else ""
 
+    def advised(self, case: Case, outcome: Outcome) -> bool:
+        """Return whether what is wrong with an outcome is bad form only: it still is a convolution on all that it takes."""
+        if self.judged == "dtype":
+            return outcome.value is not None and (case.dtype, outcome.value.dtype.name) == ("float32", "float64")
+        return (self.judged == "shape" and not outcome.crashed) or self.refused(outcome)
+
+    def refused(self, outcome: Outcome) -> bool:
+        """Return whether the function does not take the arguments' place in memory: it says so, rather than return wrong numbers."""
+        return "layouts" in self.draws and bool(outcome.error) and not outcome.crashed and not outcome.nothing
+
     def missing(self, contract: Contract) -> str:
         """Return why the property is not asked of a function with this contract, "" if it is."""
         if self.forms and not all(contract.knows(form) or contract.form in ("geometry", "spec") for form in self.forms):

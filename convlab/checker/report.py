@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class PropertyResult:
         How many were run.
     message : str
         What was wrong, or why it was not asked; "" if it passed.
+    kind : {"verdict", "limit", "advice"}
+        Whether it counts; a limit is what the function does not take, and advice is about its form: neither is passed or failed.
     """
 
     name: str
@@ -40,6 +42,7 @@ class PropertyResult:
     weight: float
     cases: int
     message: str = ""
+    kind: Literal["verdict", "limit", "advice"] = "verdict"
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
@@ -122,9 +125,19 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether all properties that were asked hold, and any was."""
+        """Whether it is a convolution on all that it takes: all properties that were asked hold, and any was."""
         asked = [result.passed for result in self.properties if result.passed is not None]
         return bool(asked) and all(asked)
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What the function does not take, as found by trying, a line each."""
+        return tuple(f"{result.title}: {result.message}" for result in self.properties if result.kind == "limit")
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What is bad form without being wrong, a line each."""
+        return tuple(f"{result.title}: {result.message}" for result in self.properties if result.kind == "advice")
 
     @property
     def score(self) -> float:
@@ -142,7 +155,8 @@ class Report:
         """Return the report as plain values that JSON can hold; `from_dict` reads it back."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("properties", "failure")}
         plain["exercised"], plain["not_exercised"] = list(self.exercised), list(self.not_exercised)
-        plain |= {"passed": self.passed, "score": self.score, "properties": [asdict(result) for result in self.properties]}
+        plain |= {"passed": self.passed, "score": self.score, "limits": list(self.limits), "advice": list(self.advice)}
+        plain |= {"properties": [asdict(result) for result in self.properties]}
         return plain | {"failure": None if self.failure is None else _failure_to_dict(self.failure)}
 
     @classmethod

@@ -82,6 +82,9 @@ def page(report: Report) -> str:
     for result in asked:
         told = result.message if result.message else f"{result.cases} cases"
         lines.append(f"  {'ok' if result.passed else 'WRONG':<6}{result.title:<{width}}  {told}")
+    for head, notes in (("Advice, which does not count:", report.advice), ("Limits, which do not count:", report.limits)):
+        if notes:
+            lines += ["", head, *(line for note in notes for line in _wrapped(note))]
     if report.not_exercised:
         lines += ["", "Not exercised:", *(line for note in report.not_exercised for line in _wrapped(note))]
     failure = report.failure

@@ -66,6 +66,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--style", default="convlab", help="how it takes its arguments: convlab (NHWC), cs231n or torch (NCHW) (default: convlab)"
     )
+    parser.add_argument(
+        "--strict", action="store_true", help="advice counts too: float64 for float32, an empty batch, arrays that are not contiguous"
+    )
     parser.add_argument("--seed", type=number, default=0, metavar="N", help="the cases are the same for a seed (default: 0)")
     parser.add_argument(
         "--weights", metavar="FILE", help="JSON: what each property counts, by its name in --json (default: each its own weight)"
@@ -110,7 +113,7 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
         domain.check_names(arguments.op, arguments.style)
         limits = isolation.Limits(arguments.timeout, arguments.call_timeout, arguments.memory, arguments.forbid)
         weights = None if arguments.weights is None else _weights(arguments.weights)
-        settings = graders.Settings(function, arguments.op, arguments.style, arguments.seed, weights, limits)
+        settings = graders.Settings(function, arguments.op, arguments.style, arguments.seed, weights, limits, arguments.strict)
     try:
         isolation.require_processes()
     except OSError as error:

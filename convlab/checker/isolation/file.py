@@ -57,6 +57,7 @@ def check_file(
     weights: Mapping[str, float] | None = None,
     limits: Limits = STANDARD,
     siblings: bool = True,
+    strict: bool = False,
 ) -> FileReport:
     r"""Check a function of a file, in a process of its own.
 
@@ -68,7 +69,7 @@ def check_file(
         The file.
     function : str
         Its function's name.
-    op, style, seed, weights
+    op, style, seed, weights, strict
         As in `convlab.check`; the properties here are called "loads" and "ends".
     limits : Limits
         What it may use, and for how long.
@@ -102,7 +103,8 @@ def check_file(
         else:
             # A part of the time stays for starting anew after crashes and for the report.
             seconds = max(0.1, 0.8 * (submission.end - time.monotonic()))
-            report = check(submission, op=op, style=style, seed=seed, max_seconds=seconds, weights=weights, name=function)
+            options: dict[str, Any] = {"op": op, "style": style, "seed": seed, "weights": weights, "strict": strict}
+            report = check(submission, max_seconds=seconds, name=function, **options)
             submission.close()
             if submission.left:  # a property only where it fails: nobody earns points by ending
                 ended = PropertyResult("ends", "nothing is left running", False, own["ends"], 1, "; ".join(submission.left))
