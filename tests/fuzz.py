@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib.util
 import io
 import json
 import random
@@ -185,6 +186,83 @@ def a_directory(rng: random.Random, folder: Path, saved: list[Path]) -> Path:
     return path
 
 
+def onnx_networks() -> list[Any]:
+    """Return a small V1 as ONNX, with what exporters write round it: a Pad, a Clip with constants, a reshape by computed sizes."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    shapes = {"w0": (8, 3, 3, 3), "w1": (8, 1, 3, 3), "w2": (16, 8, 1, 1), "b0": (8,), "b1": (8,), "b2": (16,), "wd": (5, 16), "bd": (5,)}
+    numbers = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    numbers |= {"low": np.array(0, np.float32), "high": np.array(6, np.float32), "pads": np.array([0, 0, 0, 0, 0, 0, 1, 1])}
+    numbers |= {"one": np.array([1]), "rest": np.array([-1])}
+    nodes = [
+        helper.make_node("Pad", ["x", "pads"], ["p"], "pad"),
+        helper.make_node("Conv", ["p", "w0", "b0"], ["c0"], "stem", strides=[2, 2]),
+        helper.make_node("Clip", ["c0", "low", "high"], ["r0"], "clip0"),
+        helper.make_node("Conv", ["r0", "w1", "b1"], ["c1"], "depthwise", group=8, pads=[1, 1, 1, 1]),
+        helper.make_node("Clip", ["c1", "low", "high"], ["r1"], "clip1"),
+        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], "pointwise"),
+        helper.make_node("Relu", ["c2"], ["r2"], "relu"),
+        helper.make_node("GlobalAveragePool", ["r2"], ["g"], "pool"),
+        helper.make_node("Concat", ["one", "rest"], ["size"], "size", axis=0),
+        helper.make_node("Reshape", ["g", "size"], ["f"], "flat"),
+        helper.make_node("Gemm", ["f", "wd", "bd"], ["y"], "dense", transB=1),
+    ]
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 32, 32])
+    kept = [numpy_helper.from_array(array, name) for name, array in numbers.items()]
+    graph = helper.make_graph(nodes, "network", [given], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 5])], kept)
+    return [helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)]
+
+
+OPERATIONS = (
+    *("ConstantOfShape", "Expand", "Tile", "Range", "Loop", "If", "Resize", "Sqrt", "Shape", "Gather", "Einsum"),
+    *("", "MatMul", "Max", "Sub"),
+)
+
+
+def an_onnx(rng: random.Random, folder: Path, models: list[Any]) -> Path:
+    """Make an ONNX file whose nodes, attributes or constants are changed, or its bytes bent."""
+    from onnx import helper, numpy_helper
+
+    path = folder / "m.onnx"
+    model = copy.deepcopy(rng.choice(models))
+    graph = model.graph
+    if rng.random() < 0.2:
+        path.write_bytes(bent(rng, model.SerializeToString()))
+        return path
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        if not graph.node or not graph.initializer:
+            break
+        node, kept = rng.choice(graph.node), rng.choice(graph.initializer)
+        sizes = rng.choice([[20_000, 20_000, 100], [2**31, 2**31], [3, 4], [0], [-1], [1] * 9])
+        match rng.randrange(8):
+            case 0:
+                node.op_type = rng.choice((*OPERATIONS, *(other.op_type for other in graph.node)))
+            case 1:
+                kept.CopyFrom(numpy_helper.from_array(np.array(rng.choice([sizes, [1e30], [np.nan], 6, []])), kept.name))
+            case 2:
+                del kept.dims[:]
+                kept.dims.extend(sizes)
+            case 3:
+                graph.initializer.remove(kept)
+            case 4:
+                graph.node.remove(node)
+            case 5 if node.input:
+                node.input[rng.randrange(len(node.input))] = rng.choice(["x", "y", "", "nix", *(other.name for other in graph.initializer)])
+            case 5 | 6 if node.attribute:
+                attribute = rng.choice(node.attribute)
+                value = rng.choice([1, -1, 0, 2**31, 1.5, "SAME_LOWER", [1, 2, 3], [20_000] * 4, [-5] * 4, [2**40] * 2])
+                attribute.CopyFrom(helper.make_attribute(attribute.name, value))
+            case _:
+                name = f"made{rng.randrange(9)}"
+                made = helper.make_node(rng.choice(OPERATIONS), [rng.choice(["size", "pads", "one", kept.name])], [name], name)
+                graph.node.insert(rng.randrange(len(graph.node)), made)
+                node.input.append(name)
+                graph.initializer.append(numpy_helper.from_array(np.array(sizes), f"{name}size"))
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def pictures() -> list[bytes]:
     """Return a small picture in each format and mode that Pillow writes."""
     from PIL import Image
@@ -271,6 +349,11 @@ def main(seed: int, count: int) -> dict[str, Any]:
             "transformers": (a_directory, saved, lambda path: ["classify", "chelsea", "--kernel", "im2col", "--model", path]),
             "pictures": (a_picture, right, lambda path: ["classify", path, "--kernel", "im2col", "--model", f"{base}/right.npz"]),
         }
+        if importlib.util.find_spec("onnx") is not None:
+            networks = onnx_networks()
+            kinds["onnx"] = an_onnx, networks, lambda path: ["classify", "chelsea", "--kernel", "im2col", "--model", path]
+            Path(base, "right.onnx").write_bytes(networks[0].SerializeToString())
+            found["right"] = verdict(["classify", "chelsea", "--kernel", "im2col", "--model", f"{base}/right.onnx"])
         for _, _, command in kinds.values():  # what is loaded once is loaded before memory is measured
             verdict(command("chelsea"))
         limit_memory()

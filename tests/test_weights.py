@@ -413,8 +413,19 @@ def test_numbers_that_float32_cannot_hold_are_refused(saved: Path, number: float
 
 
 def test_a_variance_below_zero_is_refused(saved: Path) -> None:
-    with pytest.raises(ValueError, match=r"variance \+ eps must be above 0.*: stem\.variance goes down to -1\.0"):
+    with pytest.raises(ValueError, match=r"variance \+ eps must be above 0.*stem\.variance goes down to -1\.0"):
         cl.load(rewrite(saved, lambda arrays: arrays.update({"stem.variance": np.array([1, -1, 2, 3])})))
+
+
+def test_an_eps_beyond_float32_is_refused(saved: Path) -> None:
+    network = {
+        "name": "n",
+        "input": [6, 6, 3],
+        "layers": [{**LAYERS[0], "name": "stem", "spec": {**LAYERS[0]["spec"], "padding": 1}, "eps": 1e300}],
+    }
+    rewrite(saved, lambda arrays: [arrays.pop(name) for name in list(arrays) if name.startswith("classifier")] and None)
+    with pytest.raises(ValueError, match=r"variance \+ eps must be .* a float32 number.*: eps=1e\+300"):
+        cl.load(header(saved, network=network, labels=None))
 
 
 def test_fortran_order_and_other_byte_orders_are_read(saved: Path, model: cl.Model) -> None:

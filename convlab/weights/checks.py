@@ -71,8 +71,13 @@ def check_numbers(network: Network, arrays: Mapping[str, np.ndarray]) -> None:
             raise ValueError(f"parameters must be finite float32 numbers: {name} holds others")
     for visit in walk(network):
         match visit.layer:
-            case Conv(name, _, _, float(eps)) if (least := arrays[f"{name}.variance"].min()) + np.float32(eps) <= 0:
-                raise ValueError(f"variance + eps must be above 0, it is divided by: {name}.variance goes down to {least}")
+            case Conv(name, _, _, float(eps)):
+                least = float(arrays[f"{name}.variance"].min())
+                if least + eps <= 0 or eps > float(np.finfo(np.float32).max):
+                    raise ValueError(
+                        "variance + eps must be above 0 and a float32 number, it is divided by:"
+                        f" eps={eps}, and {name}.variance goes down to {least}"
+                    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

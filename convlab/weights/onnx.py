@@ -9,6 +9,7 @@ rule for padding pictures go from -1 to 1, with symmetric zeros they have ImageN
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..forward import Model
 from ..geometry import Sides
 from ..layers import Conv, Network
 from ..preprocessing import Preprocessing
-from .checks import check_numbers, check_size, named
+from .checks import NUMBERS, check_numbers, check_size, named
 from .graph import Builder
 from .recognise import convolutions
 from .torch import SIDE, torchvision
@@ -52,6 +53,30 @@ BITS = (
     "MatMulInteger",
 )
 RENAMED = {"HardSwish": "hard_swish", "LeakyRelu": "leaky_relu", "HardSigmoid": "hard_sigmoid"}
+FOLDED = (
+    *("Abs", "Add", "And", "Cast", "Ceil", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather", "Greater"),
+    *(
+        "Identity",
+        "Less",
+        "Max",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Pow",
+        "Range",
+        "Reciprocal",
+        "Reshape",
+        "Shape",
+        "Slice",
+        "Sqrt",
+    ),
+    *("Squeeze", "Sub", "Transpose", "Unsqueeze", "Where", *BITS),
+)
+"""What is computed where all inputs are constants: exporters write shapes and pads as such, and none of it loops."""
+
 ACTIVATIONS = ("Sigmoid", "Tanh", "Elu", "Selu", "Gelu", "Mish", "Swish", "PRelu", "Softplus", *RENAMED)
 
 
@@ -66,7 +91,12 @@ def load(path: Path) -> Model:
     except Exception as error:  # protobuf's own, and those of files beside it
         raise ValueError(f"{path} is not a readable .onnx file: {error}") from error
     with named(path):
-        return _Reader(proto).model()
+        try:
+            return _Reader(proto).model()
+        except (ValueError, TypeError, MemoryError):
+            raise
+        except Exception as error:  # nodes that read what none gives, or lack what their operation needs
+            raise ValueError(f"its nodes do not make a network: {type(error).__name__}: {error}") from error
 
 
 class _Reader:
@@ -159,6 +189,12 @@ class _Reader:
         from onnx import helper
         from onnx.reference import ReferenceEvaluator
 
+        if node.op_type not in FOLDED:
+            raise ValueError(f"{node.op_type} of constants is not computed here: {node.name or node.output[0]}")
+        if (most := _most(node.op_type, [self.constants[value] for value in inputs])) > NUMBERS:
+            raise ValueError(
+                f"a model from a file may have {NUMBERS:,} numbers at most as parameters: {node.output[0]} would have {most:,}"
+            )
         values = [
             helper.make_tensor_value_info(value, helper.np_dtype_to_tensor_dtype(self.constants[value].dtype), None) for value in inputs
         ]
@@ -254,6 +290,24 @@ class _Reader:
         if axes == [0, 2, 3, 1] and first:
             return False
         raise ValueError(f"axes may be turned from NHWC to NCHW and back: {name} turns them to {axes}")
+
+
+def _most(kind: str, given: list[np.ndarray]) -> int:
+    """Return how many numbers an operation may make of constants."""
+    match kind:
+        case "ConstantOfShape":
+            return math.prod(given[0].ravel().tolist())
+        case "Expand":
+            return given[0].size * math.prod(given[1].ravel().tolist())
+        case "Range":
+            start, limit, step = (float(each) for each in given)
+            return int(abs((limit - start) / (step or 1)))
+        case "Gather":
+            return given[0].size * given[1].size
+    try:
+        return math.prod(np.broadcast_shapes(*(each.shape for each in given)))
+    except ValueError:  # no two numbers meet: they are joined, cut or laid anew
+        return sum(each.size for each in given)
 
 
 def _origin(network: Network) -> Preprocessing:
