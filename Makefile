@@ -19,7 +19,7 @@ oracles:  ## the same with nothing skipped: every oracle is installed, the data 
 	pytest --no-skips
 
 interpreted:  ## the same with the loops as Python runs them; what is compiled in processes of its own has been tested
-	NUMBA_DISABLE_JIT=1 pytest --ignore tests/test_book.py --ignore tests/test_notebooks.py
+	NUMBA_DISABLE_JIT=1 pytest --ignore tests/lessons/test_book.py --ignore tests/lessons/test_notebooks.py
 
 book:  ## into build/book
 	sphinx-build -W notebooks/book build/book

@@ -6,6 +6,7 @@ test would be skipped, so that a run can prove that no oracle was absent.
 
 import ctypes
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -82,3 +83,43 @@ def many_cores():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(threads, "cores", lambda: 8)
         yield
+
+
+QUIET = ["gpu", "quic", "background-networking", "component-update", "sync"]
+
+
+@pytest.fixture(scope="module")  # not longer: while Playwright runs, its event loop is in other tests' way
+def browser():
+    """Return Debian's Chromium, driven by Playwright, whose own browsers are not used."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="driving a browser needs Playwright: pip install playwright")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is absent: apt-get install chromium")
+    with playwright.sync_playwright() as p:
+        options = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in QUIET)]
+        started = p.chromium.launch(executable_path=chromium, args=options)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def tab(browser):
+    """Return a function that opens a file; at the end nothing may have been complained of nor loaded from elsewhere."""
+    opened, wrong = [], []
+
+    def open_(path=None, clock=False, **options):
+        context = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **options})
+        opened.append(context)
+        view = context.new_page()
+        view.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+        view.on("pageerror", lambda error: wrong.append(str(error)))
+        view.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+        if clock:
+            view.clock.install()
+        view.goto(path.as_uri() if path else "about:blank")
+        return view
+
+    yield open_
+    for context in opened:
+        context.close()
+    assert wrong == []

@@ -1,6 +1,6 @@
 """Wrong files by the thousand: pictures, `.npz` files and directories of Transformers, each right but for a change or two.
 
-``python tests/fuzz.py SEED COUNT`` makes them, gives each to the command line, and prints how many there were of each kind and how
+``python tests/files/fuzz.py SEED COUNT`` makes them, gives each to the command line, and prints how many there were of each kind and how
 many were read; what ended in anything but exit code 0, or 2 and one line, is listed. It limits its own memory: no file may take
 more than a few times what a stated limit allows.
 """

@@ -19,7 +19,7 @@ def test_no_file_ends_in_anything_but_an_answer_or_one_line(capsys: pytest.Captu
     for module in ("PIL", "rich", "safetensors"):
         pytest.importorskip(module, reason="wrong files need their readers")
     script = Path(__file__).with_name("fuzz.py")
-    environment = {**os.environ, "PYTHONPATH": str(script.parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(script.parents[2])}
     done = subprocess.run(
         [sys.executable, "-W", "error", str(script), "0", str(COUNT)], capture_output=True, text=True, env=environment, timeout=3000
     )

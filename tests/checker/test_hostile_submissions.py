@@ -26,7 +26,7 @@ from convlab.checker.isolation import FileReport, Limits, check_file
 from convlab.checker.isolation import process as process_file
 
 LONG = bool(os.environ.get("CI"))
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LIMITS = Limits(seconds=12, call_seconds=3)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc, and Linux has what keeps a submission in")

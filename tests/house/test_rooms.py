@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "convlab"
 OUTSIDE = ("__init__.py", "__main__.py")  # the front and the starter stand outside the order: they open the house
 NAMES = {"PIL": "pillow"}  # where a distribution is imported under another name

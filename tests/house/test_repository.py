@@ -11,7 +11,7 @@ import pytest
 
 import convlab
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 WORDS = {".py", ".md", ".ipynb", ".toml", ".yml", ".cff", ".html", ".js", ""}

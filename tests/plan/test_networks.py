@@ -169,6 +169,7 @@ def test_a_plan_gives_what_its_model_gives_on_other_machines(name, tmp_path):
         "-m",
         "pytest",
         "-q",
+        "-n0",
         "-p",
         "no:cacheprovider",
         f"{__file__}::{test_a_plan_gives_what_its_model_gives.__name__}",
@@ -177,7 +178,7 @@ def test_a_plan_gives_what_its_model_gives_on_other_machines(name, tmp_path):
     path = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, **environment, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": path}
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=1200, check=False, cwd=Path(__file__).parents[1]
+        command, env=environment, capture_output=True, text=True, timeout=1200, check=False, cwd=Path(__file__).resolve().parents[2]
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout

@@ -576,7 +576,7 @@ def test_missing_matplotlib_is_one_clear_line() -> None:
 
 
 def test_the_pictures_of_the_readme_are_there() -> None:
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     shown = re.findall(r'<img src="([^"]+)"', (root / "README.md").read_text(encoding="utf-8"))
     drawn = sorted(path.relative_to(root).as_posix() for path in (root / "benchmarks" / "pictures").glob("*.png"))
     assert sorted(shown) == drawn

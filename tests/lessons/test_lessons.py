@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as arrays
 from convlab import cli, files, lessons
 from convlab.lessons import answer
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 # Right and wrong

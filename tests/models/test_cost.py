@@ -17,7 +17,7 @@ import convlab as cl
 from convlab.cost import kind_of, sizes, steps_of
 from convlab.layers import parameter_shapes, walk
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "networks.json").read_text(encoding="utf-8"))
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "networks.json").read_text(encoding="utf-8"))
 BUILD = {"mobilenet_v1": cl.mobilenet_v1, "mobilenet_v2": cl.mobilenet_v2}
 
 NETWORKS = [

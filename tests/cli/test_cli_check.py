@@ -15,7 +15,6 @@ import xml.etree.ElementTree as ET
 import pytest
 from rich.cells import cell_len
 
-from convlab import cli
 from convlab.checker import OPS, STYLES, graders
 from convlab.checker.grading import VISIBILITIES
 from convlab.checker.isolation import EXAMPLES, FileReport
@@ -23,17 +22,6 @@ from convlab.checker.isolation import EXAMPLES, FileReport
 RIGHT = "import numpy as np\ndef f(x): return np.clip(x, 0, 6)\n"
 WRONG = "import numpy as np\ndef f(x): return np.maximum(x, 0)\n"
 RELU = ("--op", "relu6")
-
-
-@pytest.fixture
-def convlab(capsys):
-    """Return a function that runs the command line and gives (exit code, stdout, stderr)."""
-
-    def run(*argv):
-        code = cli.run([str(argument) for argument in argv])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -26,17 +26,6 @@ from convlab.bench import rate
 COMMANDS = tuple(command.__name__.rpartition(".")[2] for command in cli.COMMANDS)
 
 
-@pytest.fixture
-def convlab(capsys):
-    """Return a function that runs the command line and gives (exit code, stdout, stderr)."""
-
-    def run(*argv):
-        code = cli.run([str(argument) for argument in argv])
-        return code, *capsys.readouterr()
-
-    return run
-
-
 def started(*argv, code="", **environment):
     """Run `python -m convlab` as a process of its own, after the Python lines of `code`."""
     program = f"import sys; {code}; from convlab.__main__ import main; sys.exit(main())"

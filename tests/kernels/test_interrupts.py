@@ -14,7 +14,7 @@ from convlab.machinecode.interrupts import uninterrupted
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timers that send signals")
 compiled = pytest.mark.skipif(not JIT, reason="without the JIT nothing compiles, and no worker takes part")
 
-ROOT = str(Path(__file__).resolve().parents[1])
+ROOT = str(Path(__file__).resolve().parents[2])
 INTERRUPTS = 5000 if os.environ.get("CI") else 500
 
 

@@ -215,7 +215,7 @@ def test_an_interrupted_run_stops_at_once_and_goes_on_later(tmp_path):
         f"check_folder({str(folder)!r}, Settings('f', op='relu6', limits=Limits(100, 100)), {str(out)!r})"
     )
     (tmp_path / "main.py").write_text(code)
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     process = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root})
     try:
         end = time.monotonic() + 60

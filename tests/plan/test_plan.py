@@ -339,7 +339,7 @@ def test_explain_accounts_for_every_layer():
 @pytest.mark.skipif(not JIT, reason="a whole network at 224 x 224 takes minutes without the JIT")
 def test_real_weights_give_the_logits_of_transformers(name):
     pytest.importorskip("safetensors", reason="reads the weights")
-    folder = Path(__file__).parents[2] / "shared" / "data" / "imagenet"
+    folder = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet"
     if not folder.is_dir():
         pytest.skip("../shared/data is absent")
     with np.load(folder / "expected.npz") as expected:

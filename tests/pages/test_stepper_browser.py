@@ -7,7 +7,6 @@ import base64
 import json
 import random
 import re
-import shutil
 from dataclasses import asdict, replace
 from importlib import resources
 
@@ -18,25 +17,8 @@ from numpy.testing import assert_array_equal
 import convlab as cl
 from convlab.stepper import SLIDERS, Setting, page, picture, trace, weights, widget
 
-playwright = pytest.importorskip("playwright.sync_api", reason="driving a browser needs Playwright: pip install playwright")
-
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None:
-    pytest.skip("Chromium is absent: apt-get install chromium", allow_module_level=True)
-
-QUIET = ["gpu", "quic", "background-networking", "component-update", "sync"]
-OPTIONS = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in QUIET)]
-
 START = Setting(channels=4, filters=4)
 SLIDER_STOPS = {**SLIDERS, "groups": START.stops}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as p:
-        started = p.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -45,29 +27,6 @@ def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "page.html"
     path.write_text(page(START), encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def tab(browser):
-    """Return a function that opens a file; at the end nothing may have been complained of nor loaded from elsewhere."""
-    opened, wrong = [], []
-
-    def open_(path, clock=False, **options):
-        context = browser.new_context(viewport={"width": 1440, "height": 1000}, **options)
-        opened.append(context)
-        view = context.new_page()
-        view.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-        view.on("pageerror", lambda error: wrong.append(str(error)))
-        view.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
-        if clock:
-            view.clock.install()
-        view.goto(path.as_uri() if path else "about:blank")
-        return view
-
-    yield open_
-    for context in opened:
-        context.close()
-    assert wrong == []
 
 
 def slide(view, name, value, stops=SLIDER_STOPS):
