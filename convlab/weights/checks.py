@@ -36,6 +36,17 @@ def refused(message: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def as_written(by: str) -> Iterator[None]:
+    """Turn what a damaged file leads its reader to, a missing key or a wrong index, into one ValueError."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(f"it is not as {by} writes it: {type(error).__name__}: {files.plain(error)}") from error
+
+
+@contextlib.contextmanager
 def named(path: object) -> Iterator[None]:
     """Let a refusal name the file."""
     try:

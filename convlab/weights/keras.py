@@ -23,7 +23,7 @@ from .. import files
 from ..forward import Model
 from ..mobilenet import V1_ROWS, V1_STEM, V2_HEAD, V2_ROWS, V2_STEM
 from ..preprocessing import Preprocessing
-from .checks import DESCRIPTION, NUMBERS, check_numbers, check_size, named
+from .checks import DESCRIPTION, NUMBERS, as_written, check_numbers, check_size, named
 from .graph import Builder
 from .recognise import titled
 from .tensors import Described, Names, Scheme, Tensor, classes_of, read, scheme_of, width
@@ -40,7 +40,7 @@ Arrays = Mapping[str, Sequence[np.ndarray]]
 
 def load(path: Path) -> Model:
     """Return the model of a `.keras` or `.h5` file."""
-    with named(path):
+    with named(path), as_written("Keras"):
         h5py = _h5py()
         try:
             with files.open_file(path) as file:
@@ -49,7 +49,7 @@ def load(path: Path) -> Model:
                         return _whole(content)
                 archive = zipfile.ZipFile(file)
                 config = files.json_object(_member(archive, "config.json", DESCRIPTION), "config.json")
-                with h5py.File(io.BytesIO(_member(archive, "model.weights.h5", 16 * NUMBERS)), "r") as content:
+                with h5py.File(io.BytesIO(_member(archive, "model.weights.h5", 4 * NUMBERS)), "r") as content:
                     return _graph(config, _arrays(content, config))
         except (OSError, KeyError, zipfile.BadZipFile, RuntimeError) as error:  # as HDF5 and zip say that a file is damaged
             if isinstance(error, FileNotFoundError):
@@ -139,12 +139,10 @@ def _layers(config: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _graph(config: Mapping[str, Any], arrays: Arrays) -> Model:
     """Return the model that a config describes."""
-    try:
+    with as_written("Keras"):
         height, width_ = _input_size(config)
         builder = Builder("picture", height, width_)
         output = _Walk(builder, arrays).model(config, "picture")
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(f"its config does not describe a model as Keras does: {type(error).__name__}: {error}") from error
     network, params = builder.network(output)
     check_size(network)
     check_numbers(network, params)

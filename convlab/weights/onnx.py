@@ -19,7 +19,7 @@ from ..forward import Model
 from ..geometry import Sides
 from ..layers import Conv, Network
 from ..preprocessing import Preprocessing
-from .checks import NUMBERS, check_numbers, check_size, named
+from .checks import NUMBERS, as_written, check_numbers, check_size, named
 from .graph import Builder
 from .recognise import convolutions
 from .torch import SIDE, torchvision
@@ -85,18 +85,13 @@ def load(path: Path) -> Model:
     try:
         import onnx
     except ModuleNotFoundError:
-        raise ModuleNotFoundError('reading .onnx needs onnx: pip install ".[formats]"') from None
+        raise ModuleNotFoundError('reading .onnx needs onnx: pip install "convlab-engine[formats]"') from None
     try:
         proto = onnx.load(path)
     except Exception as error:  # protobuf's own, and those of files beside it
         raise ValueError(f"{path} is not a readable .onnx file: {error}") from error
-    with named(path):
-        try:
-            return _Reader(proto).model()
-        except (ValueError, TypeError, MemoryError):
-            raise
-        except Exception as error:  # nodes that read what none gives, or lack what their operation needs
-            raise ValueError(f"its nodes do not make a network: {type(error).__name__}: {error}") from error
+    with named(path), as_written("ONNX"):  # nodes that read what none gives, or lack what their operation needs
+        return _Reader(proto).model()
 
 
 class _Reader:

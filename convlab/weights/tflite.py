@@ -20,7 +20,7 @@ import numpy as np
 from .. import files
 from ..forward import Model
 from ..preprocessing import Preprocessing
-from .checks import NUMBERS, check_numbers, check_size, named, refused
+from .checks import NUMBERS, as_written, check_numbers, check_size, named, refused
 from .graph import Builder
 
 DTYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"}
@@ -125,8 +125,8 @@ def _operator(tflite: Any, model: Any, operator: Any) -> Operator:
 
 def load(path: Path) -> Model:
     """Return the model of a float `.tflite` file."""
-    content = files.read(path, 8 * NUMBERS)
-    with named(path):
+    content = files.read(path, 4 * NUMBERS)
+    with named(path), as_written("TensorFlow"):
         graph = parse(content)
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
             raise ValueError(f"the network must have one input and one output: it has {len(graph.inputs)} and {len(graph.outputs)}")
