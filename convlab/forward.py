@@ -408,7 +408,7 @@ class Detector(Runnable):
         top : int
             How many at most.
         kernel : str, Kernel or callable, optional
-            As in `outputs`; the fastest if left out.
+            As in `outputs`; the compiled plan if left out.
 
         Returns
         -------
@@ -434,7 +434,8 @@ class Detector(Runnable):
         top = integer("top", top, 1)
         pixels = images.as_rgb(image)
         with np.errstate(all="ignore"):  # judged by what comes out
-            outputs = self.outputs(self.preprocessing(pixels), "auto" if kernel is None else kernel)
+            x = self.preprocessing(pixels)
+            outputs = self.plan().outputs(x) if kernel is None else self.outputs(x, kernel)
             self._check_finite(*outputs.values())
             encoded, logits = ssd.gathered(outputs)
             named = [i for i, label in enumerate(self.labels) if label is not None]

@@ -1,20 +1,21 @@
 """Pictures: read the usual formats, scale them.
 
-Reading needs Pillow (the `lab` extra). Scaling is two small matrix products in NumPy: bilinear interpolation
-weighs each new pixel from the old ones along rows, then along columns.
+Reading needs Pillow (the `lab` extra). Scaling weighs each new pixel from the old ones, along rows
+and down columns (`scaling`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -274,8 +275,8 @@ FILTERS: Mapping[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = Mappin
 """How far each filter reaches, in pixels, and its weight at a distance within that: Pillow's, and TensorFlow 1's bilinear one, "corner"."""
 
 
-def interpolation(source: int, target: int, resample: str = "bilinear") -> np.ndarray:
-    """Return the matrix (target, source) that scales one axis.
+def taps(source: int, target: int, resample: str = "bilinear") -> tuple[np.ndarray, np.ndarray]:
+    """Return how one axis is scaled: the first old pixel that each new one looks at (target,), and the weights from there on (target, K).
 
     New pixel centres are laid over the old ones; each weighs its neighbours with the filter, one old pixel
     to the unit, or, where the picture shrinks, one new pixel, so that every old pixel counts. "nearest" takes the pixel it lies in.
@@ -283,48 +284,98 @@ def interpolation(source: int, target: int, resample: str = "bilinear") -> np.nd
 
     Examples
     --------
+    >>> first, weights = taps(4, 2)
+    >>> first.tolist(), np.round(weights, 2).tolist()
+    ([0, 0], [[0.43, 0.43, 0.14, 0.0], [0.0, 0.14, 0.43, 0.43]])
+    """
+    step = source / target
+    scale = 1.0 if resample in ("corner", "nearest") else max(step, 1.0)
+    places = np.minimum(np.arange(target) * step, source - 1) if resample == "corner" else (np.arange(target) + 0.5) * step - 0.5
+    reach, weigh = FILTERS[resample]
+    count = min(math.ceil(2 * reach * scale) + 1, source)
+    first = np.clip(np.floor(places - reach * scale).astype(np.int64) + 1, 0, source - count)
+    if resample == "nearest":
+        return np.floor((np.arange(target) + 0.5) * step).astype(np.int64), np.ones((target, 1))
+    distance = (first[:, None] + np.arange(count) - places[:, None]) / scale
+    # A box has no width to lose: of two pixels at its two edges Pillow takes the one on the left.
+    within = (distance > -reach) & (distance <= reach) if resample == "box" else np.abs(distance) < reach
+    weights = np.where(within, weigh(np.abs(distance)), 0)
+    return first, weights / weights.sum(axis=1, keepdims=True)
+
+
+def interpolation(source: int, target: int, resample: str = "bilinear") -> np.ndarray:
+    """Return the matrix (target, source) that scales one axis: the weights of `taps`, each where its old pixel is.
+
+    Examples
+    --------
     >>> interpolation(4, 2)
     array([[0.42857143, 0.42857143, 0.14285714, 0.        ],
            [0.        , 0.14285714, 0.42857143, 0.42857143]])
     """
-    step = source / target
-    if resample == "corner":
-        return np.maximum(1 - np.abs(np.arange(source) - np.minimum(np.arange(target) * step, source - 1)[:, None]), 0)
-    centres = (np.arange(target) + 0.5) * step
-    if resample == "nearest":
-        return (np.arange(source) == np.floor(centres)[:, None]).astype(np.float64)
-    reach, weigh = FILTERS[resample]
-    distance = (np.arange(source) + 0.5 - centres[:, None]) / max(step, 1.0)
-    # A box has no width to lose: of two pixels at its two edges Pillow takes the one on the left.
-    within = (distance > -reach) & (distance <= reach) if resample == "box" else np.abs(distance) < reach
-    weights = np.where(within, weigh(np.abs(distance)), 0)
-    return weights / weights.sum(axis=1, keepdims=True)
+    first, weights = taps(source, target, resample)
+    matrix = np.zeros((target, source))
+    np.put_along_axis(matrix, first[:, None] + np.arange(weights.shape[1]), weights, axis=1)
+    return matrix
 
 
-def resize(image: np.ndarray, height: int, width: int, resample: str = "bilinear", whole: bool = False) -> np.ndarray:
+class Window(NamedTuple):
+    """A part of a picture, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def resize(
+    image: np.ndarray, height: int, width: int, resample: str = "bilinear", whole: bool = False, window: Window | None = None
+) -> np.ndarray:
     """Scale an image (H, W, C) to (height, width, C), float32, with a filter of `FILTERS`.
 
     The numbers are those of Pillow's filter, without its rounding to whole values; with `whole` also that: after the columns
-    are scaled and after the rows are, what lies outside 0 to 255 cut off.
+    are scaled and after the rows are, what lies outside 0 to 255 cut off. With a `window` only this part of the scaled image is made.
 
     Examples
     --------
     >>> resize(np.array([[[0.0], [4.0]]]), 1, 4)[0, :, 0]
     array([0., 1., 3., 4.], dtype=float32)
     """
-    side = max(image.shape[0] * height, image.shape[1] * width)  # numbers in the larger matrix
+    side = max(image.shape[0] * height, image.shape[1] * width)
     if max(height * width, side) > PIXELS:
         raise ValueError(
             f"a picture may be scaled to {PIXELS:,} pixels at most, and a side by at most as much, old pixels times new:"
             f" from {image.shape[1]} x {image.shape[0]} to {width} x {height}"
         )
-    rows = interpolation(image.shape[0], height, resample).astype(np.float32)
-    columns = interpolation(image.shape[1], width, resample).astype(np.float32)
-    pixels = np.asarray(image, np.float32)
-    if not whole:
-        return np.einsum("hH,HWC,wW->hwC", rows, pixels, columns, optimize=True)
-    across = np.floor(np.matmul(columns, pixels) + 0.5).clip(0, 255)
-    return np.floor(np.tensordot(rows, across, 1) + 0.5).clip(0, 255)
+    from . import scaling  # imported here: Numba takes its time to load
+
+    part = window or Window(0, 0, height, width)
+    rows, row_weights = _cut(*taps(image.shape[0], height, resample), part.top, part.height)
+    columns, column_weights = _cut(*taps(image.shape[1], width, resample), part.left, part.width)
+    low, high = rows.min(), rows.max() + row_weights.shape[1]  # what lies outside is not looked at
+    pixels = np.ascontiguousarray(image[low:high], None if image.dtype == np.uint8 else np.float32)  # two types are enough to compile
+    colours = image.shape[2]
+    scaled = np.empty((part.height, part.width, colours), np.float32)
+    if whole:  # Pillow rounds between the two, and begins with the width
+        across = np.empty((len(pixels), part.width, colours), np.float32)
+        scaling.along(columns, column_weights, pixels, across)
+        scaling.down(rows - low, row_weights, _round(across).reshape(len(across), -1), scaled.reshape(part.height, -1))
+        return _round(scaled)
+    lower = np.empty((part.height, image.shape[1], colours), np.float32)
+    scaling.down(rows - low, row_weights, pixels.reshape(len(pixels), -1), lower.reshape(part.height, -1))
+    scaling.along(columns, column_weights, lower, scaled)
+    return scaled
+
+
+def _cut(first: np.ndarray, weights: np.ndarray, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a window's part of an axis's taps, the weights as float32."""
+    return first[start : start + count], np.ascontiguousarray(weights[start : start + count], np.float32)
+
+
+def _round(pixels: np.ndarray) -> np.ndarray:
+    """Round pixels in place to whole numbers from 0 to 255, as Pillow does."""
+    pixels += np.float32(0.5)
+    np.floor(pixels, out=pixels)
+    return np.clip(pixels, 0, 255, out=pixels)
 
 
 def square(image: np.ndarray) -> np.ndarray:

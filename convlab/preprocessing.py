@@ -151,7 +151,12 @@ class Preprocessing:
                 rest = (0, tall - pixels.shape[0]), (0, wide - pixels.shape[1]), (0, 0)
                 return self._scaled(np.pad(pixels, rest) if tall * wide > pixels[:, :, 0].size else pixels, height, width)
             case "shorter":
-                return images.middle(self._scaled(pixels, *self._shortened(pixels.shape)), height, width, even=self.middle == "even")
+                tall, wide = self._shortened(pixels.shape)
+                if pixels.shape[:2] == (tall, wide) or tall < height or wide < width:
+                    return images.middle(self._scaled(pixels, tall, wide), height, width, even=self.middle == "even")
+                top, left = (images.margin(rest, self.middle == "even") for rest in (tall - height, wide - width))
+                window = images.Window(top, left, height, width)  # what is cut off need not be scaled
+                return images.resize(pixels, tall, wide, self.resample, self.whole, window)
 
     def _shortened(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Return to which height and width a picture is scaled: rounded down, as Transformers and torchvision do."""

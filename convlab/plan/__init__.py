@@ -28,7 +28,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -83,11 +84,11 @@ class Plan:
         self.network = network
         self.batch = integer("batch", batch, 0)
         self.threads = min(machine.cores() if threads is None else integer("threads", threads, 1), machine.cores())
-        fused = list(groups(network, params))
+        fused = groups(network, params)
         self._notes = [_Note.of(group) for group in fused]
-        self._steps, self._weights, arena, self._lengths = _steps(fused, self.threads)
+        self._outputs = network.outputs
+        self._steps, self._weights, arena, self._lengths = _steps(fused, _begins(self._outputs), self.threads)
         self.arena_bytes, self.least = arena.size, arena.least
-        self._output = network.output
         self._spare: tuple[list[Job], list[Job]] = [], []  # that no call uses: for one thread, for all
 
     def __repr__(self) -> str:
@@ -112,6 +113,19 @@ class Plan:
         Raises
         ------
         ValueError, TypeError
+            If the network has several outputs; if x has another shape than the plan was made for, or is not of floats.
+        """
+        if len(self._outputs) > 1:
+            raise ValueError(f"{self.network.name!r} has {len(self._outputs)} outputs: Plan.outputs returns them all")
+        (result,) = self.outputs(x).values()
+        return result
+
+    def outputs(self, x: ArrayLike) -> dict[str, np.ndarray]:
+        """Return everything that the network gives, by the names of `Network.outputs`; x as in `__call__`.
+
+        Raises
+        ------
+        ValueError, TypeError
             If x has another shape than the plan was made for, or is not of floats.
         """
         array = np.asarray(x)
@@ -122,7 +136,7 @@ class Plan:
         if array.shape != wanted and not single:
             raise ValueError(f"x must have the shape that the plan was compiled for, {wanted}: x.shape={array.shape}")
         images = np.ascontiguousarray(array, np.float32).reshape(wanted)
-        output = np.empty((self.batch, *self._output), np.float32)
+        output = np.empty((self.batch, self._numbers), np.float32)
         workers = available(self.threads - 1)
         spare = self._spare[workers > 0]
         try:
@@ -131,7 +145,17 @@ class Plan:
             job = self._job(self._spaces(self.threads if workers else 1), self.batch)
         job.run(images, output, workers)
         spare.append(job)
-        return output[0] if single else output
+        ends = (*_begins(self._outputs).values(), self._numbers)
+        given = {
+            name: output[:, begin:end].reshape(self.batch, *shape)
+            for (name, shape), (begin, end) in zip(self._outputs.items(), pairwise(ends), strict=True)
+        }
+        return {name: y[0] for name, y in given.items()} if single else given
+
+    @property
+    def _numbers(self) -> int:
+        """How many numbers the network gives for a picture."""
+        return sum(map(math.prod, self._outputs.values()))
 
     def _spaces(self, threads: int) -> list[Space]:
         """Return memory for each thread's own pictures and, where there are several threads, for the pictures that they share."""
@@ -140,7 +164,7 @@ class Plan:
         return [Space(self.arena_bytes if pictures else 0, *self._lengths) for pictures in wanted]
 
     def _job(self, spaces: Sequence[Space], pictures: int, steps: slice = slice(None)) -> Job:
-        sizes = math.prod(self.network.input), math.prod(self._output)
+        sizes = math.prod(self.network.input), self._numbers
         return Job(self._steps[steps], self._weights, spaces, SIZE, pictures, *sizes)
 
     def explain(self, rounds: SupportsIndex = 20) -> Table:
@@ -162,7 +186,7 @@ class Plan:
         rounds = integer("rounds", rounds, 1)
         peak = machine.fma_peak() if JIT else math.inf  # plain Python does not come near enough to measure it
         space = Space(self.arena_bytes, *self._lengths)
-        x, y = np.zeros((1, *self.network.input), np.float32), np.empty((1, *self._output), np.float32)
+        x, y = np.zeros((1, *self.network.input), np.float32), np.empty((1, self._numbers), np.float32)
         jobs = [self._job([space], 1, slice(i, i + 1)) for i in range(len(self._steps))]
         seconds: list[list[float]] = [[] for _ in jobs]
         for _ in range(rounds):
@@ -206,36 +230,33 @@ class _Note(NamedTuple):
         return cls(named, ", ".join(kinds), sizes(last.geometry.out_shape), macs, numbers * SIZE)
 
 
-def _steps(fused: Sequence[Group], threads: int) -> tuple[np.ndarray, np.ndarray, Arena, tuple[int, int]]:
+def _begins(outputs: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Return where each output begins among the numbers that a network gives for a picture."""
+    sizes = [math.prod(shape) for shape in outputs.values()]
+    return dict(zip(outputs, accumulate(sizes, initial=0), strict=False))
+
+
+def _steps(fused: Sequence[Group], begins: Mapping[str, int], threads: int) -> tuple[np.ndarray, np.ndarray, Arena, tuple[int, int]]:
     """Return the table of steps, the packed weights, the arena, and how long the two indirection buffers must be."""
     scheduled = [decide(group.stages, SIZE, threads) for group in fused]
     packed = [_packed(group, fields) for group, (fields, _) in zip(fused, scheduled, strict=True)]
     weights, starts = join([array for arrays in packed for array in arrays.values()])
-    begins = iter(starts)
-    reads = list(_reads(fused))
+    begun = iter(starts)
+    reads = [{"source": group.source, **({"shortcut": group.shortcut} if group.stages.adds else {})} for group in fused]
     arena = lay_out([
-        Wants(needs.output, needs.ring, needs.middle, tuple(value for value in read.values() if value is not None))
-        for (_, needs), read in zip(scheduled, reads, strict=True)
+        Wants(0 if group.gives else needs.output, needs.ring, needs.middle, tuple(value for value in read.values() if value is not None))
+        for group, (_, needs), read in zip(fused, scheduled, reads, strict=True)
     ])  # fmt: skip
     rows = []
-    for (fields, _), arrays, read, own in zip(scheduled, packed, reads, arena.places, strict=True):
+    for group, (fields, _), arrays, read, own in zip(fused, scheduled, packed, reads, arena.places, strict=True):
         places = {"ring": own.ring, "middle": own.middle, "target_base": ARENA, "target": own.output, "shortcut_base": NOWHERE}
+        if group.gives:
+            places |= {"target_base": OUTPUT, "target": begins[group.gives] * SIZE}
         for name, value in read.items():
             base, place = (INPUT, 0) if value is None else (ARENA, arena.places[value].output)
             places |= {f"{name}_base": base, name: place}
-        rows.append({**fields, **places, **{name: next(begins) for name in arrays}})
-    rows[-1] |= {"target_base": OUTPUT}
+        rows.append({**fields, **places, **{name: next(begun) for name in arrays}})
     return records(STEP, *rows), weights, arena, (max(needs.taps for _, needs in scheduled), max(needs.outputs for _, needs in scheduled))
-
-
-def _reads(fused: Sequence[Group]) -> Iterator[dict[str, int | None]]:
-    """Yield what each step reads, its source and what a shortcut carries: the number of the step that made it, None for the picture."""
-    carried: int | None = None
-    for i, group in enumerate(fused):
-        source = i - 1 if i else None
-        if group.begins:
-            carried = source
-        yield {"source": source, "shortcut": carried} if group.stages.adds else {"source": source}
 
 
 def _packed(group: Group, fields: Mapping[str, int]) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from ..machinecode.vectors import padded
 
 
 class Wants(NamedTuple):
-    """Bytes that a step wants for its output, its rings and its middle, and the steps whose outputs it reads."""
+    """Bytes that a step wants for its output (none if that is the caller's), rings and middle, and the steps whose outputs it reads."""
 
     output: int
     ring: int
@@ -22,7 +22,7 @@ class Wants(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where a step's output, rings and middle begin; the last step's output is the caller's."""
+    """Where a step's output, rings and middle begin."""
 
     output: int
     ring: int
@@ -58,8 +58,7 @@ def lay_out(wants: Sequence[Wants]) -> Arena:
             ends[value] = i
     blocks = []
     for i, want in enumerate(wants):
-        if i < len(wants) - 1:
-            blocks.append(_Block(padded(want.output, 1), i, ends[i], (i, "output")))
+        blocks.append(_Block(padded(want.output, 1), i, ends[i], (i, "output")))
         blocks += [_Block(padded(size, 1), i, i, (i, name)) for name, size in (("ring", want.ring), ("middle", want.middle))]
     crowds = [sum(block.size for block in blocks if block.first <= i <= block.last) for i in range(len(wants))]
     fullest = [max(crowds[block.first : block.last + 1]) for block in blocks]

@@ -2,64 +2,79 @@
 
 `pointwise -> depthwise -> pointwise` becomes one step that works on a few rows, or a few channels, at a time. What
 lies between is six times wider than both ends in MobileNet V2, and now never leaves the cache. Activation and shortcut
-happen as sums leave the registers. What makes a step is decided by `kernels.tiled.schedule.fuse`, here is only the walk along the network.
+happen as sums leave the registers. Where a branch leaves the way, what it reads must lie in memory: nothing is fused across. What makes a
+step is decided by `kernels.tiled.schedule.fuse`, here is only the walk along the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..geometry import ConvGeometry
 from ..kernels.tiled.schedule import Stages, fuse
-from ..layers import Branch, Layer, Network, Residual
+from ..layers import Branch, Conv, Dense, Network, Pool, Residual
 from .fold import Folded, fold
 
 
 @dataclass(frozen=True)
 class Group:
-    """Convolutions that run as one step, how it runs them, and whether a shortcut begins at it."""
+    """Convolutions that run as one step, and how it runs them.
+
+    `source` is the number of the step whose result it reads, and `shortcut` that of the step whose result it adds if its stages add one;
+    None is the picture. `gives` names the network's output that it makes, if it makes one.
+    """
 
     members: tuple[Folded, ...]
     stages: Stages
-    begins: bool = False
+    source: int | None
+    shortcut: int | None = None
+    gives: str | None = None
 
     def part(self, stage: ConvGeometry | None) -> Folded | None:
         """Return the member that is a stage of the step."""
         return next((member for member in self.members if member.geometry is stage), None)
 
 
-def groups(network: Network, params: Mapping[str, np.ndarray]) -> Iterator[Group]:
-    """Yield the network's steps."""
+def groups(network: Network, params: Mapping[str, np.ndarray]) -> list[Group]:
+    """Return the network's steps, in running order."""
+    steps: list[Group] = []
     shape: tuple[int, int, int] = network.input
-    plain: list[Folded] = []  # since the last shortcut
+    value: int | None = None  # the step that made what comes next
+    plain: list[Folded] = []  # since the last shortcut or branch
 
-    def folded(layer: Layer) -> Folded:
-        nonlocal shape
-        if isinstance(layer, Branch):
-            raise ValueError(f"a plan has one output: {network.name!r} has {', '.join(network.outputs)}")
-        assert not isinstance(layer, Residual)
-        convolution = fold(layer, shape, params)
-        shape = convolution.geometry.out_shape
-        return convolution
+    def folded(layers: Sequence[Conv | Pool | Dense], shape: tuple[int, int, int]) -> list[Folded]:
+        chain: list[Folded] = []
+        for layer in layers:
+            chain.append(fold(layer, chain[-1].geometry.out_shape if chain else shape, params))
+        return chain
+
+    def run(chain: Sequence[Folded], around: bool = False, gives: str | None = None) -> int | None:
+        """Add the steps of a chain of convolutions, around all of which a shortcut may go; return the last one's number."""
+        source = value
+        while chain:
+            stages = fuse([one.geometry for one in chain], adds=around)
+            members, chain = tuple(chain[: len(stages.members)]), chain[len(stages.members) :]
+            steps.append(Group(members, stages, source, value if stages.adds else None, None if chain else gives))
+            source = len(steps) - 1
+        return source
 
     for layer in network.layers:
-        if isinstance(layer, Residual):
-            yield from _fused(plain)
-            plain = []
-            yield from _fused([folded(member) for member in layer.body], around=True)
-        else:
-            plain.append(folded(layer))
-    yield from _fused(plain)
-
-
-def _fused(chain: Sequence[Folded], around: bool = False) -> Iterator[Group]:
-    """Cut a chain of convolutions into groups; a shortcut may go around all of it."""
-    begin = 0
-    while begin < len(chain):
-        stages = fuse([one.geometry for one in chain[begin:]], adds=around)
-        end = begin + len(stages.members)
-        yield Group(tuple(chain[begin:end]), stages, begins=around and begin == 0)
-        begin = end
+        match layer:
+            case Residual(_, body):
+                value, plain = run(plain), []
+                value = run(folded(body, shape), around=True)
+            case Branch(name, body):
+                value, plain = run(plain), []
+                run(folded(body, shape), gives=name)
+            case _:
+                plain += folded([layer], shape)
+                shape = plain[-1].geometry.out_shape
+    last = network.layers[-1]
+    if plain:
+        run(plain, gives=last.name)
+    elif isinstance(last, Residual):
+        steps[-1] = replace(steps[-1], gives=last.name)
+    return steps

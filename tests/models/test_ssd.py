@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 
 import convlab as cl
 from convlab import ssd
+from convlab.forward import Runnable
 from convlab.layers import from_dict, parameter_shapes, to_dict, walk
+from convlab.plan import Plan
 
 NAMES = {"coco": "ssdlite_mobilenet_v2_coco", "faces": "ssd_mobilenet_v1_faces"}
 
@@ -83,6 +87,93 @@ def test_outputs_are_what_each_part_gives_alone() -> None:
         np.testing.assert_array_equal(given[name], cl.Model(alone, params)(x, kernel="naive"))
     one = detector.outputs(x[1], kernel="naive")
     assert all(np.array_equal(one[name], given[name][1]) for name in given)
+
+
+def exact() -> cl.Detector:
+    """Return a detector of small whole numbers: every sum is exact in float32, in whatever order."""
+    rng = np.random.default_rng(5)
+    params = {
+        name: np.ones(shape) if name.endswith(("gamma", "variance")) else rng.integers(-2, 3, shape)
+        for name, shape in parameter_shapes(EXACT).items()
+    }
+    return cl.Detector(EXACT, params, anchors=SHAPES)
+
+
+EXACT = dataclasses.replace(
+    TINY,
+    layers=(
+        cl.Conv("stem", cl.ConvSpec(3, 4, 3, 2, "same"), eps=0.0),
+        cl.Residual(
+            "block",
+            (
+                cl.Conv("block.expand", cl.ConvSpec.pointwise(4, 8), eps=0.0),
+                cl.Conv("block.depthwise", cl.ConvSpec.depthwise(8, 3, padding=1), eps=0.0),
+                cl.Conv("block.project", cl.ConvSpec.pointwise(8, 4), None, eps=0.0),
+            ),
+        ),
+        cl.Conv("wide", cl.ConvSpec.pointwise(4, 4), eps=0.0),
+        *TINY.layers[1:3],
+        cl.Conv("between", cl.ConvSpec.depthwise(4, 3, padding="same"), eps=0.0),
+        cl.Conv("extra", cl.ConvSpec(4, 5, 3, 2, "same"), eps=0.0),
+        *TINY.layers[4:],
+    ),
+)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_plan_gives_every_output_to_the_last_bit(threads: int, batch: int) -> None:
+    """A branch leaves in the midst of what would be fused (pointwise, depthwise), behind a shortcut, and at the way's end."""
+    detector = exact()
+    x = np.random.default_rng(1).integers(-2, 3, (batch, 8, 8, 3)).astype(np.float32)
+    expected = detector.outputs(x, kernel="naive")
+    plan = pickle.loads(pickle.dumps(detector.compile(batch, threads)))
+    for _ in range(2):
+        given = plan.outputs(x)
+        assert list(given) == list(EXACT.outputs)
+        for name, y in expected.items():
+            np.testing.assert_array_equal(given[name], y, err_msg=name)
+    assert plan.arena_bytes >= plan.least
+    assert plan.explain(rounds=1).rows[-1][3] == f"{cl.cost(EXACT).macs:,}"
+    with pytest.raises(ValueError, match=r"has 4 outputs: Plan\.outputs returns them all"):
+        plan(x)
+
+
+def test_a_plan_of_one_picture_gives_outputs_without_a_batch() -> None:
+    detector = exact()
+    x = np.ones((8, 8, 3), np.float32)
+    given, expected = detector.compile(threads=1).outputs(x), detector.outputs(x, kernel="naive")
+    assert all(np.array_equal(given[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("last", ["pool", "shortcut", "convolution"])
+def test_a_plan_gives_the_ways_end_and_the_branches(last: str) -> None:
+    side = cl.Branch("side", (cl.Conv("side.a", cl.ConvSpec(2, 3, 1), eps=None), cl.Conv("side.b", cl.ConvSpec(3, 1, 3), None, eps=None)))
+    end: cl.layers.Layer = {
+        "pool": cl.Pool("end"),
+        "shortcut": cl.Residual("end", (cl.Conv("inner", cl.ConvSpec(2, 2, 1), None, eps=None),)),
+        "convolution": cl.Conv("end", cl.ConvSpec(2, 2, 3, 2), eps=None),
+    }[last]
+    net = cl.Network("both", (4, 4, 2), (side, cl.Conv("way", cl.ConvSpec(2, 2, 1), eps=None), end))
+    rng = np.random.default_rng(0)
+    params = {name: rng.integers(-3, 4, shape) for name, shape in parameter_shapes(net).items()}
+    x = rng.integers(-3, 4, (4, 4, 2)).astype(np.float32)
+    given, expected = Plan(net, _Runner(net, params).params).outputs(x), _Runner(net, params).outputs(x, kernel="naive")
+    assert list(given) == list(expected) == ["side", "end"]
+    for name in expected:
+        np.testing.assert_array_equal(given[name], expected[name])
+
+
+class _Runner(Runnable):
+    """A network with several outputs that is no detector."""
+
+
+def test_a_changed_parameter_is_seen_by_the_next_call() -> None:
+    detector = planted((0.25, 0.125, 0.5, 0.375), at=32)
+    picture = np.zeros((80, 160, 3), np.uint8)
+    assert {d.label for d in detector.detect(picture)} == {"ball"}
+    detector.params["scores1.predict.bias"][:] = [0, 5, -8]
+    assert {d.label for d in detector.detect(picture)} == {"dog"}
 
 
 class _Loose(cl.Detector):

@@ -210,9 +210,9 @@ def _product(f, s, share, source, target, shift):
 def _place(f, base, offset, x, y):
     """Return the address of a place."""
     if base == INPUT:
-        return x
+        return x + offset
     if base == OUTPUT:
-        return y
+        return y + offset
     return f.arena + offset
 
 
