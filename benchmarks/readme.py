@@ -11,6 +11,7 @@ from pathlib import Path
 import convlab as cl
 from convlab import lessons, machine
 from convlab.bench import LAYERS, Benchmark, rate
+from convlab.units import percent
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -74,10 +75,10 @@ def separable() -> str:
                 f"{c.standard.macs:,}",
                 two,
                 f"1/{filters} + 1/9 = {c.formula:.4f}",
-                f"{c.saved:.2%}",
+                percent(c.saved, 2),
             ]
         )
-    return markdown(["MACs", "standard", "depthwise + pointwise", "ratio", "saved"], rows).replace("%", " %")
+    return markdown(["MACs", "standard", "depthwise + pointwise", "ratio", "saved"], rows)
 
 
 def photo() -> str:
@@ -86,7 +87,7 @@ def photo() -> str:
     rows = []
     for name in ("chelsea", "coffee"):
         path = cl.zoo.photos()[name]
-        named = ", ".join(f"{label} {probability:.1%}".replace("%", " %") for label, probability in model.classify(path, top=3))
+        named = ", ".join(f"{label} {percent(probability)}" for label, probability in model.classify(path, top=3))
         found = ", ".join(f"{label} {score:.2f}" for label, score, _ in detector.detect(path))
         rows.append([f"`{name}`", named, found])
     classes, things = model.network.output[-1], sum(label is not None for label in detector.labels)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import weights, zoo
 from .bench import bench
+from .compare import Comparison, compare
 from .conv import conv2d, depthwise_conv2d, im2col, pointwise_conv2d, separable_conv2d
-from .cost import Comparison, Cost, NetworkCost, compare, cost, summary
+from .cost import Cost, NetworkCost, cost, summary
 from .forward import Detector, Model, Step
 from .geometry import Axis, ConvGeometry, ConvSpec
 from .kernels import KERNELS, Kernel

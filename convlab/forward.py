@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import images, ops, ssd
+from .arguments import integer, number
 from .conv import KernelLike, convolve, runner
 from .cost import Cost, steps_of, summary
-from .geometry import integer
-from .layers import Branch, Conv, Dense, Layer, Network, Pool, Residual, Visit, number, parameter_shapes, walk
+from .layers import Branch, Conv, Dense, Layer, Network, Pool, Residual, Visit, parameter_shapes, walk
 from .preprocessing import Preprocessing
 from .ssd import Detection
 from .tables import Table

@@ -19,11 +19,12 @@ convlab that needs a size, a count or an index takes it from here.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, SupportsIndex
+
+from .arguments import integer, listed, pair
 
 Sides = tuple[tuple[int, int], tuple[int, int]]
 """Explicit padding: ((top, bottom), (left, right))."""
@@ -36,44 +37,10 @@ Padding = Literal["valid", "same"] | SupportsIndex | Sequence[SupportsIndex] | S
 
 Kind = Literal["standard", "grouped", "depthwise", "pointwise"]
 
-LARGEST = 2**31 - 1
-"""Largest size: an index made of one times another, as compiled kernels make them, then fits into 64 bits."""
-
-
-def integer(name: str, value: object, least: int) -> int:
-    """Return `value` as a plain int from `least` to `LARGEST`, or say what is wrong with it."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]  # what has no index is refused below
-    except TypeError:
-        raise TypeError(f"{name} must be an integer: {name}={value!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}: {name}={number}")
-    if number > LARGEST:
-        raise ValueError(f"{name} must be at most {LARGEST}: {name}={number}")
-    return number
-
-
-def _pair(name: str, value: object, least: int) -> tuple[int, int]:
-    """Return an int or a pair (height, width) as a pair of plain ints."""
-    value = _listed(value)
-    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-        number = integer(name, value, least)
-        return number, number
-    if len(value) != 2:
-        raise ValueError(f"{name} must be an integer or a pair (height, width): {name}={value!r}")
-    return integer(f"{name} height", value[0], least), integer(f"{name} width", value[1], least)
-
-
-def _listed(value: object) -> object:
-    """Return an array as the list or the number that it stands for, and anything else as it is."""
-    return value.tolist() if hasattr(value, "tolist") else value
-
 
 def _padding(value: object) -> Literal["valid", "same"] | Sides:
     """Return padding as "valid", "same" or four explicit sides."""
-    value = _listed(value)
+    value = listed(value)
     rule = 'padding must be "valid", "same", an integer, a pair or ((top, bottom), (left, right))'
     if isinstance(value, str):
         if value == "valid":
@@ -95,7 +62,7 @@ def _padding(value: object) -> Literal["valid", "same"] | Sides:
             )
         if any(nested):
             raise ValueError(f"{rule}: padding={value!r}")
-    height, width = _pair("padding", value, 0)
+    height, width = pair("padding", value, 0)
     return (height, height), (width, width)
 
 
@@ -234,10 +201,10 @@ class ConvSpec:
         put = object.__setattr__
         put(self, "in_channels", integer("in_channels", in_channels, 1))
         put(self, "out_channels", integer("out_channels", out_channels, 1))
-        put(self, "kernel", _pair("kernel", kernel, 1))
-        put(self, "stride", _pair("stride", stride, 1))
+        put(self, "kernel", pair("kernel", kernel, 1))
+        put(self, "stride", pair("stride", stride, 1))
         put(self, "padding", _padding(padding))
-        put(self, "dilation", _pair("dilation", dilation, 1))
+        put(self, "dilation", pair("dilation", dilation, 1))
         put(self, "groups", integer("groups", groups, 1))
         for name in ("in_channels", "out_channels"):
             if getattr(self, name) % self.groups:

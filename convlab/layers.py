@@ -9,27 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
-from .geometry import ConvGeometry, ConvSpec, integer
+from .arguments import integer, number
+from .geometry import ConvGeometry, ConvSpec
 
 Shape = tuple[int, ...]
 """(H, W, C) of an image or (C,) of a vector, without the batch."""
 
 Activation = Literal["relu6", "relu"]
-
-
-def number(name: str, value: object) -> float:
-    """Return `value` if it is a real number, or say what it is."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number: {name}={value!r}")
-    try:
-        return float(value)
-    except OverflowError:  # a whole number beyond every float
-        return math.inf if value > 0 else -math.inf  # type: ignore[operator]  # reals have an order, their stub has none
 
 
 def _check_name(owner: str, name: object) -> None:

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .geometry import integer
+from .arguments import integer
 
 UNKNOWN_CACHE = 64 << 20
 """Bytes that the last-level cache is taken to have where the system does not tell."""

@@ -23,8 +23,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from .geometry import ConvSpec, integer
-from .layers import Conv, Dense, Layer, Network, Pool, Residual, number
+from .arguments import integer, number
+from .geometry import ConvSpec
+from .layers import Conv, Dense, Layer, Network, Pool, Residual
 
 NetworkPadding = Literal["same", "symmetric"]
 

@@ -16,8 +16,7 @@ from typing import Any, Literal, NamedTuple, SupportsIndex
 import numpy as np
 
 from . import images
-from .geometry import integer
-from .layers import number
+from .arguments import integer, number, one_of
 
 Fit = Literal["square", "shorter", "stretch", "crop", "pad"]
 FITS: tuple[Fit, ...] = ("square", "shorter", "stretch", "crop", "pad")
@@ -100,18 +99,18 @@ class Preprocessing:
         if not isinstance(size, (tuple, list)) or len(size) != 2:
             raise ValueError(f"size must be a pair (height, width): size={size!r}")
         put(self, "size", (integer("size height", size[0], 1), integer("size width", size[1], 1)))
-        put(self, "fit", _one_of("fit", fit, FITS))
+        put(self, "fit", one_of("fit", fit, FITS))
         put(self, "shorter", None if shorter is None else integer("shorter", shorter, 1))
-        put(self, "resample", _one_of("resample", resample, tuple(images.FILTERS)))
+        put(self, "resample", one_of("resample", resample, tuple(images.FILTERS)))
         put(self, "mean", _three("mean", mean))
         put(self, "deviation", _three("deviation", deviation))
         if not all(value >= 1 / LARGEST for value in self.deviation):
             raise ValueError(f"deviation must be positive, and at least {1 / LARGEST}: deviation={deviation!r}")
-        put(self, "order", _one_of("order", order, ("RGB", "BGR")))
+        put(self, "order", one_of("order", order, ("RGB", "BGR")))
         if not isinstance(whole, bool):
             raise TypeError(f"whole must be true or false: whole={whole!r}")
         put(self, "whole", whole)
-        put(self, "middle", _one_of("middle", middle, ("down", "even")))
+        put(self, "middle", one_of("middle", middle, ("down", "even")))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, ready for JSON; `from_dict` is the inverse."""
@@ -207,12 +206,6 @@ def _smallest(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
     if height * columns >= width * rows:
         return height, max(width, round(height * columns / rows))
     return max(height, round(width * rows / columns)), width
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> Any:
-    if not (isinstance(value, str) and value in allowed):
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}: {name}={value!r}")
-    return value
 
 
 def _three(name: str, value: object) -> tuple[float, float, float]:

@@ -24,7 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .geometry import ConvSpec, integer
+from .arguments import integer
+from .geometry import ConvSpec
 from .layers import Branch, Conv, Layer, Network, Pool
 from .mobilenet import mobilenet_v1, mobilenet_v2
 from .preprocessing import Frame

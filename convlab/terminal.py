@@ -13,11 +13,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from .cost import Comparison, cost
+from .compare import Comparison
+from .cost import cost
 from .files import plain, printable
 from .layers import Network
 from .ssd import Detection
 from .tables import Table
+from .units import percent
 
 
 class Terminal(Console):
@@ -34,16 +36,16 @@ class Terminal(Console):
         raise  # rich calls this where it has caught the error
 
 
-def show(out: Console, table: Table, words: int = 2) -> None:
-    """Print a table whose first columns, of `words`, are no numbers; only the second may wrap.
+def show(out: Console, table: Table) -> None:
+    """Print a table; of its columns of words only the second may wrap.
 
     A table that is too wide even so runs over the edge: a number cut short would be another number.
     """
     rich = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for i, column in enumerate(zip(table.head, *table.rows, strict=True)):
-        wraps = i == 1 < words
+        wraps = i == 1 < table.words
         width = max(len(part) for cell in column for part in (cell.split() if wraps else [cell]))
-        rich.add_column(column[0], min_width=width, justify="left" if i < words else "right", no_wrap=not wraps)
+        rich.add_column(column[0], min_width=width, justify="left" if i < table.words else "right", no_wrap=not wraps)
     for row in table.rows:
         rich.add_row(*row, style="bold" if row[0] == "total" else None)
     needed = Measurement.get(out, out.options.update(width=10_000), rich)
@@ -64,7 +66,7 @@ def bars(guesses: Sequence[tuple[str, float]]) -> RichTable:
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(no_wrap=True)
     for label, probability in guesses:
-        grid.add_row(plain(label), f"{probability:.2%}".replace("%", " %"), ProgressBar(total=1, completed=probability, width=24))
+        grid.add_row(plain(label), percent(probability, 2), ProgressBar(total=1, completed=probability, width=24))
     return grid
 
 
@@ -98,11 +100,11 @@ def show_kinds(out: Console, network: Network) -> None:
     counted = cost(network)
 
     def share(part: int, whole: int) -> str:
-        return f"{part / whole:.1%}".replace("%", " %")
+        return percent(part / whole)
 
     rows = [
         (kind, f"{c.params:,}", share(c.params, counted.params), f"{c.macs:,}", share(c.macs, counted.macs))
         for kind, c in {**counted.by_kind(), "total": counted.total}.items()
         if c.params or c.macs  # a pool or a shortcut has neither
     ]
-    show(out, Table(network.name, ("kind", "params", "share", "MACs", "share"), rows), words=1)
+    show(out, Table(network.name, ("kind", "params", "share", "MACs", "share"), rows))

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from . import zoo
 from .bench import bench, duration
+from .compare import Comparison, compare
 from .conv import KernelLike, conv2d, depthwise_conv2d, separable_conv2d
-from .cost import Comparison, compare, cost, sizes
+from .cost import cost, sizes
 from .forward import Detector, Model
 from .mobilenet import mobilenet_v1, mobilenet_v2
 from .terminal import bars, detections, say, show, show_comparison, show_kinds, waiting
@@ -146,7 +147,7 @@ def _photos(out: Console, err: Console, kernel: KernelLike | None) -> None:
         " same photo it finds:",
     )
     out.print()
-    show(out, detections(found), words=1)
+    show(out, detections(found))
 
 
 def _timed(call: Callable[[], T]) -> tuple[float, T]:

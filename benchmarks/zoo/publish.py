@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 import convlab as cl
+from convlab.units import percent
 
 from . import cifar10
 from .train import module_name
@@ -55,8 +56,8 @@ def card(model: cl.Model, file: Path, recipe: dict, truth: np.ndarray, found: np
     for i, label in enumerate(cifar10.LABELS):
         wrong = found[(truth == i) & ~right]
         other = np.bincount(wrong, minlength=len(cifar10.LABELS)).argmax()
-        rows.append(f"| {label} | {right[truth == i].mean():.1%} | {cifar10.LABELS[other]} ({np.count_nonzero(wrong == other)}) |")
-    table = "\n".join(rows).replace("%", " %")
+        rows.append(f"| {label} | {percent(right[truth == i].mean())} | {cifar10.LABELS[other]} ({np.count_nonzero(wrong == other)}) |")
+    table = "\n".join(rows)
     alpha, resolution = recipe["alpha"], recipe["resolution"]
     epochs = f"{recipe['epochs']} epochs, the first {recipe['small_epochs']} with pictures scaled up to {recipe['small_resolution']} pixels"
     return f"""# {file.stem}

@@ -19,8 +19,8 @@ kernels may use them), and each row shows what share of it the kernel reached. A
 must be moved, tells whether a kernel could reach it at all: below peak / bandwidth the memory sets the pace (Williams et al. 2009).
 """
 
+from ..units import duration, rate
 from .kernels import LAYERS, Benchmark, Timing, bench
 from .networks import CLOSE, NetworkBenchmark, PlanTiming, bench_networks
-from .units import duration, rate
 
 __all__ = ["CLOSE", "LAYERS", "Benchmark", "NetworkBenchmark", "PlanTiming", "Timing", "bench", "bench_networks", "duration", "rate"]

@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import machine
+from ..arguments import integer
 from ..conv import KernelLike, runner
 from ..cost import cost, sizes
-from ..geometry import ConvGeometry, ConvSpec, integer
+from ..geometry import ConvGeometry, ConvSpec
 from ..kernels import KERNELS, Kernel, KernelFunction, resolve
 from ..layers import Shape
 from ..machine import Machine
 from ..tables import Table
+from ..units import duration, rate, share
 from .peak import Peak
-from .units import duration, rate, share
 
 REFERENCES = (KERNELS["naive"], KERNELS["im2col"])
 """Whose results the others are compared with: the equation, and what carries on where it is too slow."""

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 
 from .. import machine
+from ..arguments import integer
 from ..cost import cost
 from ..forward import Model
-from ..geometry import integer
 from ..machine import Machine
 from ..tables import Table
+from ..units import duration, rate, share
 from .peak import Peak
-from .units import duration, rate, share
 
 if TYPE_CHECKING:
     from ..plan import Plan  # not imported to run: Numba takes its time to load

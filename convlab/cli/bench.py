@@ -92,5 +92,5 @@ def _show_roof(out: Console, results: Sequence[Benchmark], bandwidth: float) -> 
 def _show_result(out: Console, table: Table) -> None:
     out.print(table.title, style="bold")
     out.print()
-    show(out, table, words=1)
+    show(out, table)
     out.print()

@@ -16,6 +16,7 @@ from .. import files
 from ..files import plain
 from ..tables import Table
 from ..terminal import show, waiting
+from ..units import percent
 from .reading import FAILED, RIGHT, WRONG, Commands, WrongInput, add_command, at_least_one, number, refusals
 
 if TYPE_CHECKING:
@@ -176,11 +177,11 @@ def _check_folder(arguments: argparse.Namespace, settings: Settings, out: Consol
         (
             _short(row["file"]),
             "passed" if row["passed"] else plain(row["mistake"] or row["message"]),
-            "" if row["passed"] is None else f"{row['score']:.0%}".replace("%", " %"),
+            "" if row["passed"] is None else percent(row["score"], 0),
         )
         for row in rows
     ]
-    show(out, Table("", ("file", "result", "score"), lines))
+    show(out, Table("", ("file", "result", "score"), lines, words=2))
     out.print()
     out.print(f"{verdicts.count(True)} of {len(rows)} passed; tables and reports are in {arguments.out}", soft_wrap=True)
     for reason in sorted(exposed):

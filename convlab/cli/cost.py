@@ -6,7 +6,7 @@ import argparse
 
 from rich.console import Console
 
-from ..cost import compare
+from ..compare import compare
 from ..terminal import show_comparison
 from .reading import Commands, add_command, number, padding, pair, picture_size, refusals
 

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace, out: Console, err: Console) -> int:
                 files.write(arguments.json, json.dumps(records, indent=2, ensure_ascii=False) + "\n")
     for name, things in found:
         out.print(plain(name), style="bold", soft_wrap=True)
-        show(out, detections(things), words=1)
+        show(out, detections(things))
         out.print()
     return code
 

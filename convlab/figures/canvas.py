@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from ..geometry import integer
+from ..arguments import integer
 
 WIDTH = 8.0
 """Inches across: a notebook's column, and a printed page with its margins."""

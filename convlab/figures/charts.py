@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..bench import Benchmark, NetworkBenchmark, duration, rate
 from ..cost import Cost, NetworkCost, cost, sizes
+from ..units import percent
 from .canvas import BLACK, BLUE, GREEN, GREY, KINDS, ORANGE, PURPLE, SKY, SMALL, TEXT, VERMILLION, Picture, checked, page, plain
 
 MEASURES: dict[str, Callable[[Cost], int]] = {
@@ -308,7 +309,7 @@ def plans(result: NetworkBenchmark) -> Picture:
     names = list(dict.fromkeys(timing.name for timing in result.timings))
     for i, timing in enumerate(result.timings):
         peak = result.peaks[timing.threads]
-        share = "" if peak is None else f", {2 * timing.macs / timing.median / peak:.0%} of peak".replace("%", " %")
+        share = "" if peak is None else f", {percent(2 * timing.macs / timing.median / peak, 0)} of peak"
         colour = RUNGS[names.index(timing.name) % len(RUNGS)]
         axes.barh(i, 1e3 * timing.median, color=colour, height=0.7, gid=f"plan {timing.name}, {timing.threads}")
         axes.annotate(

@@ -36,8 +36,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import machine
+from ..arguments import integer
 from ..cost import sizes
-from ..geometry import integer
 from ..kernels.tiled.job import Job, Space
 from ..kernels.tiled.pack import join, pack, pack_slices, pack_window
 from ..kernels.tiled.schedule import decide
@@ -48,6 +48,7 @@ from ..machinecode.memory import empty, records
 from ..machinecode.threads import available
 from ..machinecode.vectors import VECTOR
 from ..tables import Table
+from ..units import percent
 from .arena import Arena, Wants, lay_out
 from .fuse import Group, groups
 
@@ -197,7 +198,7 @@ class Plan:
         medians = [float(np.median(times)) for times in seconds]
 
         def row(name: str, fused: str, output: str, macs: int, moved: int, took: float) -> tuple[str, ...]:
-            return name, fused, output, f"{macs:,}", f"{moved:,}", f"{took * 1e3:.3f}", f"{2 * macs / took / peak:.0%}".replace("%", " %")
+            return name, fused, output, f"{macs:,}", f"{moved:,}", f"{took * 1e3:.3f}", percent(2 * macs / took / peak, 0)
 
         rows = [row(*note, took) for note, took in zip(self._notes, medians, strict=True)]
         rows.append(row("total", "", "", sum(n.macs for n in self._notes), sum(n.bytes for n in self._notes), sum(medians)))
@@ -205,7 +206,7 @@ class Plan:
             f"{self.network.name}: {len(self._notes)} steps, one picture, one thread; peak {peak / 1e9:.0f} GFLOP/s;"
             f" arena {self.arena_bytes:,} bytes (least possible {self.least:,}), weights {self._weights.nbytes:,}"
         )
-        return Table(title, ("step", "fused", "output", "MACs", "bytes", "ms", "of peak"), rows)
+        return Table(title, ("step", "fused", "output", "MACs", "bytes", "ms", "of peak"), rows, words=2)
 
 
 class _Note(NamedTuple):

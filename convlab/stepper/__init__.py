@@ -28,9 +28,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ..arguments import integer
+from ..compare import compare
 from ..conv import conv2d
-from ..cost import compare, cost, sizes
-from ..geometry import Axis, ConvSpec, integer
+from ..cost import cost, sizes
+from ..geometry import Axis, ConvSpec
 
 if TYPE_CHECKING:
     from anywidget import AnyWidget

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..arguments import integer, number
 from ..forward import Model
-from ..geometry import integer
-from ..layers import number
 from ..preprocessing import Preprocessing
 from .checks import check_numbers, check_size, named, read_json
 from .recognise import titled

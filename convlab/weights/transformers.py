@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..arguments import integer, number
 from ..forward import Model
-from ..geometry import integer
-from ..layers import Network, Residual, number
+from ..layers import Network, Residual
 from ..mobilenet import mobilenet_v1, mobilenet_v2
 from ..preprocessing import Preprocessing
 from .checks import CLASSES, check_numbers, check_size, named, read_json

@@ -8,7 +8,7 @@ import pytest
 
 from convlab.tables import Table
 
-TABLE = Table("A title", ("layer", "kind", "MACs"), [("stem", "standard", "10,838,016"), ("x", "depthwise", "7")])
+TABLE = Table("A title", ("layer", "kind", "MACs"), [("stem", "standard", "10,838,016"), ("x", "depthwise", "7")], words=2)
 
 
 class Cells(HTMLParser):
@@ -83,3 +83,12 @@ def test_html_is_escaped() -> None:
 def test_a_row_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         str(Table("t", ("a", "b"), [("1",)]))
+
+
+def test_a_table_says_how_many_of_its_columns_are_words() -> None:
+    rows = [("a", "b", "1"), ("long", "longer", "10")]
+    one, two = Table("t", ("x", "y", "z"), rows), Table("t", ("x", "y", "z"), rows, words=2)
+    assert str(one).splitlines()[3:] == ["a          b   1", "long  longer  10"]
+    assert str(two).splitlines()[3:] == ["a     b        1", "long  longer  10"]
+    assert one._repr_html_().count("left") == 3 * one.words
+    assert two._repr_html_().count("left") == 3 * two.words

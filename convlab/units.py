@@ -33,9 +33,20 @@ def rate(per_second: float) -> str:
     return f"{_three(per_second / 1e3)} k"
 
 
+def percent(part: float, digits: int = 1) -> str:
+    """Write a part of one as a percentage, with a space as SI has it.
+
+    Examples
+    --------
+    >>> percent(0.3111), percent(1, digits=0)
+    ('31.1 %', '100 %')
+    """
+    return f"{part:.{digits}%}".replace("%", " %")
+
+
 def share(flops: float, peak: float | None) -> str:
     """Write a speed as a share of the peak; nothing where there is none."""
-    return "" if peak is None else f"{flops / peak:.1%}".replace("%", " %")
+    return "" if peak is None else percent(flops / peak)
 
 
 def _three(value: float) -> str:
