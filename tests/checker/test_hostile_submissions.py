@@ -24,6 +24,7 @@ from convlab.checker import batch
 from convlab.checker.grading import gradescope, junit, to_csv
 from convlab.checker.isolation import FileReport, Limits, check_file
 from convlab.checker.isolation import process as process_file
+from convlab.checker.isolation.folder import remove
 
 LONG = bool(os.environ.get("CI"))
 ROOT = Path(__file__).resolve().parents[2]
@@ -383,8 +384,6 @@ def test_what_lies_beside_a_program_does_not_hold_up_its_key(tmp_path):
     assert time.monotonic() - started < 5
     path.with_name("other.py").write_text("")
     assert batch._key(b"", path, siblings=True) != first
-    from convlab.checker.isolation.folder import remove
-
     remove(str(path.parent))  # pytest cannot
     assert not path.parent.exists()
 
@@ -461,3 +460,12 @@ def test_no_file_beside_the_submissions_runs_in_the_grader(tmp_path, loaded_earl
     assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
     assert (done.returncode, done.stderr) == (0, "")
     assert "passed" in done.stdout
+
+
+def test_more_folders_than_can_be_removed_are_said(tmp_path):
+    for path in ("a/b/c", "d"):
+        (tmp_path / "full" / path).mkdir(parents=True)
+    with pytest.raises(OSError, match="more folders than can be removed in 0 s"):
+        remove(str(tmp_path / "full"), seconds=0)
+    remove(str(tmp_path / "full"))
+    assert not (tmp_path / "full").exists()

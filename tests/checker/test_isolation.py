@@ -594,13 +594,14 @@ def test_its_folder_is_its_own_and_goes(submission):
         def f(x):
             open('file', 'w').write('x')
             os.makedirs('a/b'); os.chmod('a', 0)
-            return os.getcwd(), tempfile.gettempdir(), os.path.expanduser('~')
+            return os.getcwd(), tempfile.gettempdir(), os.path.expanduser('~'), os.listdir()
         """
     )
-    folder, *others = f(X)
+    folder, *others, files = f(X)
     assert others == [folder, folder]
     assert folder != os.getcwd()
-    assert os.path.isfile(f"{folder}/file")
+    assert sorted(files) == ["a", "file"]
+    assert os.path.isdir(folder)
     f.close()
     assert not os.path.exists(folder)
 

@@ -9,9 +9,10 @@ import contextlib
 import itertools
 import os
 import secrets
+import time
 
 
-def remove(path: str) -> None:
+def remove(path: str, seconds: float = 30.0) -> None:
     """Remove a folder and all that is in it; none is fine.
 
     Folders within folders are moved up to the first level before they are emptied, so no path grows and nothing recurses.
@@ -19,8 +20,9 @@ def remove(path: str) -> None:
     Raises
     ------
     OSError
-        If something cannot be removed.
+        If something cannot be removed, or there is too much to be removed in time.
     """
+    until = time.monotonic() + seconds
     with contextlib.suppress(FileNotFoundError):
         top = _opened(path)
         try:
@@ -28,6 +30,8 @@ def remove(path: str) -> None:
             names = (f".{token}-{number}" for number in itertools.count())
             waiting = _files_removed(top)
             while waiting:
+                if time.monotonic() > until:
+                    raise TimeoutError(f"more folders than can be removed in {seconds:g} s")
                 name = waiting.pop()
                 folder = _opened(name, top)
                 try:

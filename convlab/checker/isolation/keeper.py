@@ -130,7 +130,7 @@ def main() -> None:
     *numbers, folder = sys.argv[1:]
     requests, replies, fd, memory = map(int, numbers)
     control = socket.socket(fileno=fd)
-    refused = walls.namespace_refused()
+    refused = walls.namespace_refused(folder)
     if not refused:
         walls.leave()
         first = os.fork()
@@ -140,7 +140,8 @@ def main() -> None:
             os.waitpid(first, 0)
             os._exit(0)
         walls.die_with_parent()
-        walls.enter()
+        walls.enter(folder)
+        os.chdir(folder)  # into what covers it
     walls.adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first process of a namespace gets no signal that it does not ask for
     child = os.fork()
@@ -153,6 +154,9 @@ def main() -> None:
             control.sendall(json.dumps({"status": status, "left": left}).encode() + b"\n")
         except OSError:  # the grader is gone, and cannot remove the folder
             with contextlib.suppress(OSError):
+                if not refused:
+                    os.chdir("/")
+                    walls.uncover(folder)
                 remove(folder)
         os._exit(0)
     control.close()

@@ -3,7 +3,8 @@
 Linux has all of them, if the system permits them to whoever grades:
 
 * a *PID namespace*: the processes in it cannot name those outside, so cannot signal them; when its first process
-  ends, the kernel ends all others. With a ``/proc`` of its own they do not see those outside either;
+  ends, the kernel ends all others. With a ``/proc`` of its own they do not see those outside either, and what they write into
+  their folder, however much and however deep, is in memory and goes with them;
 * *another user*, where root grades: its signals reach nobody else. Of root's rights it keeps those over files, so that what could be
   read still can.
 """
@@ -21,12 +22,15 @@ NEW_MOUNTS, NEW_USERS, NEW_PIDS = 0x20000, 0x10000000, 0x20000000
 NOBODY = 65534
 
 LARGEST_FILE = 2**30
+FOLDER, MOST_FILES = 2**29, 2**16
+"""Bytes and files that a submission's folder takes, where it is in memory."""
 MOST_PROCESSES = 1024
 """Of all submissions together, where they run as another user."""
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS = 1, 4, 8
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 36, 38, 47, 2
 _PRIVATE_BELOW, _PLAIN_FILES = 0x4000 | 0x40000, 2 | 4 | 8  # MS_REC | MS_PRIVATE, MS_NOSUID | MS_NODEV | MS_NOEXEC
+_NO_RIGHTS, _DETACH = 2 | 4, 2  # MS_NOSUID | MS_NODEV, MNT_DETACH
 _OVER_FILES = 0b11111
 """CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID."""
 
@@ -57,7 +61,7 @@ def adopt_orphans() -> None:
 # Namespaces
 
 
-def namespace_refused() -> str:
+def namespace_refused(folder: str) -> str:
     """Return why there is no PID namespace to be had, "" if there is; tried in a process that ends at once."""
     if sys.platform != "linux":
         return "only Linux has PID namespaces"
@@ -74,9 +78,9 @@ def namespace_refused() -> str:
         leave()
         first = os.fork()  # not before now is it known that the new namespace takes processes
         if first == 0:
-            enter()
+            enter(folder)
             os._exit(0)
-        said = "granted" if os.waitpid(first, 0)[1] == 0 else "a process in a PID namespace of its own cannot have its own /proc"
+        said = "granted" if os.waitpid(first, 0)[1] == 0 else "a process in a PID namespace of its own cannot mount there"
     except OSError as error:
         said = f"{error.filename}: {error.strerror}"
     finally:
@@ -102,8 +106,8 @@ def leave() -> None:
             opened.write(line)
 
 
-def enter() -> None:
-    """Be the first process of the new namespaces: what is mounted here is seen here alone, and /proc shows these processes alone.
+def enter(folder: str = "") -> None:
+    """Be the first process of the new namespaces: /proc shows these processes alone, and a folder is in memory, gone when they are.
 
     Raises
     ------
@@ -112,6 +116,14 @@ def enter() -> None:
     """
     _system("mount", None, b"/", None, ctypes.c_ulong(_PRIVATE_BELOW), None)
     _system("mount", b"proc", b"/proc", b"proc", ctypes.c_ulong(_PLAIN_FILES), None)
+    if folder:
+        options = f"size={FOLDER},nr_inodes={MOST_FILES},mode=700".encode()
+        _system("mount", b"convlab", os.fsencode(folder), b"tmpfs", ctypes.c_ulong(_NO_RIGHTS), options)
+
+
+def uncover(folder: str) -> None:
+    """Take away the folder in memory, so that the one below it can be removed."""
+    _system("umount2", os.fsencode(folder), _DETACH)
 
 
 # Rights
