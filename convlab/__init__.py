@@ -89,7 +89,7 @@ def check(fn: Callable[..., Any] | Kernel, **options: Any) -> "Report":
 
     Examples
     --------
-    >>> check(lambda x, w: conv2d(x, w[::-1, ::-1])).failure.diagnosis.name
+    >>> check(lambda x, w: conv2d(x, w[::-1, ::-1], kernel="im2col")).failure.diagnosis.name
     'flipped kernel'
     """
     try:
