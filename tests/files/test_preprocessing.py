@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import convlab as cl
 from convlab import images
@@ -159,3 +161,17 @@ def test_the_frame_is_where_the_network_looks(fit: str, shape: tuple[int, int]) 
         assert inside.sum() > 8
         middle = seen[:, 8, 0] if axis == 0 else seen[8, :, 1]
         np.testing.assert_allclose(middle[inside], places[inside], atol=0.6)
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.sampled_from(list(images.FILTERS)), st.integers(1, 4)
+)
+def test_scaling_is_the_two_matrices_product(height: int, width: int, to_height: int, to_width: int, name: str, colours: int) -> None:
+    pixels = np.random.default_rng(height * width).integers(0, 256, (height, width, colours)).astype(np.uint8)
+    rows, columns = images.interpolation(height, to_height, name), images.interpolation(width, to_width, name)
+    expected = np.einsum("hH,HWC,wW->hwC", rows, pixels.astype(np.float64), columns)
+    ours = images.resize(pixels, to_height, to_width, name)
+    np.testing.assert_allclose(ours, expected, atol=1e-3)
+    top, left = to_height // 3, to_width // 4
+    window = images.Window(top, left, to_height - top, to_width - left)
+    np.testing.assert_array_equal(images.resize(pixels, to_height, to_width, name, window=window), ours[top:, left:])

@@ -578,7 +578,7 @@ def test_missing_matplotlib_is_one_clear_line() -> None:
 def test_the_pictures_of_the_readme_are_there() -> None:
     root = Path(__file__).resolve().parents[2]
     shown = re.findall(r'<img src="([^"]+)"', (root / "README.md").read_text(encoding="utf-8"))
-    drawn = sorted(path.relative_to(root).as_posix() for path in (root / "benchmarks" / "pictures").glob("*.png"))
+    drawn = sorted(path.relative_to(root).as_posix() for path in (root / "benchmarks" / "pictures").iterdir())
     assert sorted(shown) == drawn
     assert len(drawn) == 2
 
@@ -595,3 +595,28 @@ def test_plans_are_bars_as_long_as_they_took():
         assert text == duration(timing.median) + share
     with pytest.raises(TypeError, match="result must be"):
         figures.plans(model)
+
+
+# Detections
+
+
+def test_boxes_are_drawn_as_far_as_the_picture_reaches() -> None:
+    found = [
+        cl.Detection("cup", 0.96, (10.0, 20.0, 30.0, 15.0)),
+        cl.Detection("table", 0.7, (-5.0, -2.0, 200.0, 300.0)),
+        cl.Detection("cup", 0.5, (60.0, 30.0, 10.0, 10.0)),
+    ]
+    figure = figures.detections(np.zeros((60, 100, 3), np.uint8), found, title="two cups")
+    (axes,) = figure.axes
+    boxes = {(round(p.get_x(), 1), round(p.get_y(), 1), p.get_width(), p.get_height()): p.get_edgecolor() for p in axes.patches}
+    assert set(boxes) == {(9.5, 19.5, 30.0, 15.0), (-0.5, -0.5, 100.0, 60.0), (59.5, 29.5, 10.0, 10.0)}
+    assert boxes[9.5, 19.5, 30.0, 15.0] == boxes[59.5, 29.5, 10.0, 10.0] != boxes[-0.5, -0.5, 100.0, 60.0]
+    assert [text.get_text() for text in axes.texts] == ["cup 0.50", "table 0.70", "cup 0.96"]
+    assert figure.get_suptitle() == "two cups"
+
+
+def test_a_network_with_branches_is_drawn() -> None:
+    figure = figures.blocks(cl.ssdlite_mobilenet_v2())
+    outputs = {text.get_gid(): text.get_text() for text in figure.axes[0].texts if (text.get_gid() or "").startswith("output ")}
+    assert outputs["output boxes0"] == "19x19x12"
+    assert outputs["output scores5"] == "1x1x546"
