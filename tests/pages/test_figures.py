@@ -580,7 +580,7 @@ def test_the_pictures_of_the_readme_are_there() -> None:
     shown = re.findall(r'<img src="([^"]+)"', (root / "README.md").read_text(encoding="utf-8"))
     drawn = sorted(path.relative_to(root).as_posix() for path in (root / "benchmarks" / "pictures").iterdir())
     assert sorted(shown) == drawn
-    assert len(drawn) == 2
+    assert len(drawn) == 4
 
 
 def test_plans_are_bars_as_long_as_they_took():
