@@ -194,7 +194,7 @@ class Runnable:
         batch : int
             Pictures in a call.
         threads : int, optional
-            How many share a call; all cores that the process may use if left out.
+            How many share a call, at most `convlab.machine.cores()`; as many as that if left out.
 
         Examples
         --------
