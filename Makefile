@@ -18,8 +18,8 @@ test:  ## README's tests
 oracles:  ## the same with nothing skipped: every oracle is installed, the data lies in ../shared
 	pytest --no-skips
 
-interpreted:  ## the same with the loops as Python runs them; what is compiled in processes of its own has been tested
-	NUMBA_DISABLE_JIT=1 pytest --ignore tests/lessons/test_book.py --ignore tests/lessons/test_notebooks.py
+interpreted:  ## the same with the loops as Python runs them; what is compiled in processes of its own, and formats, which compile nothing, have been tested
+	NUMBA_DISABLE_JIT=1 pytest --ignore tests/lessons/test_book.py --ignore tests/lessons/test_notebooks.py --ignore-glob "tests/files/test_format_*"
 
 book:  ## into build/book
 	sphinx-build -W notebooks/book build/book
