@@ -17,7 +17,10 @@ from ..files import plain
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
-A_MODEL = f"a model's name ({', '.join(zoo.MODELS)}), a .npz file, or a directory or .safetensors file of HF Transformers"
+A_MODEL = (
+    f"a model's name ({', '.join(zoo.MODELS)}), a file or directory that convlab, Transformers, timm, torch, Keras, ONNX or TFLite wrote,"
+    " or a hub's id"
+)
 
 
 RIGHT, WRONG, WRONG_USAGE, FAILED, INTERRUPTED, UNREAD = 0, 1, 2, 3, 130, 141

@@ -68,6 +68,17 @@ def test_torchvision_exported_in_several_ways(options: dict, tmp_path: Path) -> 
     assert [layer.name for layer in model.network.layers[-3:]] == ["head", "pool", "classifier"]
 
 
+def test_todays_exporter_keeps_the_weights_beside_the_graph(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="onnxscript is an oracle, not a dependency")
+    module = oracles.torchvision().models.mobilenet_v2(width_mult=0.35, num_classes=4).eval()
+    oracles.randomise(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (torch.zeros(1, 3, SIDE, SIDE),), str(tmp_path / "m.onnx"), dynamo=True, verbose=False)
+    assert (tmp_path / "m.onnx.data").exists()
+    compare(tmp_path / "m.onnx")
+
+
 def test_a_softmax_at_the_end_is_left_to_classify(tmp_path: Path) -> None:
     module = oracles.torchvision().models.mobilenet_v2(width_mult=0.25, num_classes=4)
     model = cl.load(export(torch.nn.Sequential(module, torch.nn.Softmax(1)), tmp_path / "m.onnx"))
