@@ -115,8 +115,10 @@ def tab(browser):
         view.on("pageerror", lambda error: wrong.append(str(error)))
         view.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
         if clock:
-            view.clock.install()
+            view.clock.install(time=0)
         view.goto(path.as_uri() if path else "about:blank")
+        if clock:
+            view.clock.pause_at(3600)  # seconds: from now on time passes only where a test says so, however busy the machine is
         return view
 
     yield open_
