@@ -125,3 +125,30 @@ def tab(browser):
     for context in opened:
         context.close()
     assert wrong == []
+
+
+OTHER_MACHINES = {
+    "generic": ({"NUMBA_CPU_NAME": "generic"}, 16),
+    "haswell": ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}, 32),
+    "skylake-avx512": ({"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": ""}, 64),
+}
+"""Variables that tell Numba that the machine is another, and the bytes of its vectors."""
+
+
+@pytest.fixture(scope="session")
+def other_machine(tmp_path_factory):
+    """Return a function name -> environment, bytes of a vector, that keeps the code for each machine in one place for all tests."""
+    from convlab.machinecode.vectors import VECTOR
+
+    caches = {}
+
+    def environment(name):
+        variables, vector = OTHER_MACHINES[name]
+        if os.uname().machine != "x86_64" or vector > VECTOR:
+            pytest.skip(f"this machine cannot run code for {name}")
+        if name not in caches:
+            caches[name] = tmp_path_factory.mktemp(name)
+        path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        return {**os.environ, **variables, "NUMBA_CACHE_DIR": str(caches[name]), "PYTHONPATH": path}, vector
+
+    return environment

@@ -112,7 +112,7 @@ def function_of_jobs(body: Callable[[int, int], None]) -> int:
     return address_of(cfunc(types.void(types.int64, types.int64), cache=True)(body))
 
 
-def _plain_call(function, job, thread):
+def _call_stand_in(function, job, thread):
     try:
         _functions[function](job, thread)
     except BaseException as error:
@@ -134,7 +134,7 @@ def _call(context: Any, function: Any, job: Any, thread: Any) -> Any:
     return types.none(types.int64, *kinds), codegen
 
 
-call: Any = _call if JIT else _plain_call
+call: Any = _call if JIT else _call_stand_in
 """Call the function of jobs at an address, with a job and a thread's number; what it raises is kept in the job's first number."""
 
 

@@ -130,11 +130,11 @@ def _integers_at(address):
     return carray(_integers(address), MANY)
 
 
-def _plain_integers_at(address):
+def _integers_stand_in(address):
     return np.ctypeslib.as_array(ctypes.cast(int(address), ctypes.POINTER(ctypes.c_int64)), (MANY,))
 
 
-integers_at: Callable[[int], np.ndarray] = _integers_at if JIT else _plain_integers_at
+integers_at: Callable[[int], np.ndarray] = _integers_at if JIT else _integers_stand_in
 """Return the integers that begin at an address as an array; its length is not known."""
 
 
@@ -151,8 +151,9 @@ def records(dtype: np.dtype, *rows: Mapping[str, int]) -> np.ndarray:
     KeyError
         If the record has no field of a name.
     """
-    assert dtype.names is not None
+    names = dtype.names
+    assert names is not None
     for row in rows:
-        if unknown := row.keys() - set(dtype.names):
-            raise KeyError(f"the record has no field {', '.join(sorted(unknown))}")
-    return np.array([tuple(row.get(name, 0) for name in dtype.names) for row in rows], dtype)
+        if not row.keys() <= dtype.fields.keys():  # type: ignore[union-attr]  # it has names
+            raise KeyError(f"the record has no field {', '.join(sorted(row.keys() - set(names)))}")
+    return np.array([[row.get(name, 0) for name in names] for row in rows], np.int64).view(dtype).reshape(len(rows))

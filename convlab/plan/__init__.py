@@ -40,7 +40,7 @@ from ..arguments import integer
 from ..cost import sizes
 from ..kernels.tiled.job import Job, Space
 from ..kernels.tiled.pack import join, pack, pack_slices, pack_window
-from ..kernels.tiled.schedule import decide
+from ..kernels.tiled.schedule import decide, shares
 from ..kernels.tiled.step import ARENA, INPUT, NOWHERE, OUTPUT, STEP
 from ..layers import Network
 from ..machinecode.inline import JIT
@@ -89,6 +89,7 @@ class Plan:
         self._notes = [_Note.of(group) for group in fused]
         self._outputs = network.outputs
         self._steps, self._weights, arena, self._lengths = _steps(fused, _begins(self._outputs), self.threads)
+        self._shares = shares(self._steps, 1), shares(self._steps, self.threads)
         self.arena_bytes, self.least = arena.size, arena.least
         self._spare: tuple[list[Job], list[Job]] = [], []  # that no call uses: for one thread, for all
 
@@ -166,7 +167,8 @@ class Plan:
 
     def _job(self, spaces: Sequence[Space], pictures: int, steps: slice = slice(None)) -> Job:
         sizes = math.prod(self.network.input), self._numbers
-        return Job(self._steps[steps], self._weights, spaces, SIZE, pictures, *sizes)
+        alone, together = self._shares
+        return Job(self._steps[steps], self._weights, (alone[steps], together[steps]), spaces, SIZE, pictures, *sizes)
 
     def explain(self, rounds: SupportsIndex = 20) -> Table:
         """Return a table of the steps: what was fused, MACs, bytes moved, time on one thread, share of the machine's FMA peak.

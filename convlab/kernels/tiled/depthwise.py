@@ -83,7 +83,7 @@ def tiles(
             builder.store(e.fma(x, w, builder.load(sums[r][p])), sums[r][p])
 
         if slide:
-            pitch = builder.sdiv(x_stride, e.constant(slide))
+            pixel_stride = builder.sdiv(x_stride, e.constant(slide))
             w = {}
             for line in range((rows - 1) * slide + 3):  # lines of the input, from the top
                 if line < 3:
@@ -91,7 +91,7 @@ def tiles(
                 r = 0 if line < 3 else rows - 1
                 first = start(e.constant(9 * r + 3 * (line - r * slide)))
                 for q in range((pixels - 1) * slide + 3):
-                    x = e.load(e.vector, e.at(first, e.times(pitch, q)))
+                    x = e.load(e.vector, e.at(first, e.times(pixel_stride, q)))
                     for r, v in ((r, v) for r in range(rows) for v in range(3)):
                         u, (p, rest) = line - r * slide, divmod(q - v, slide)
                         if 0 <= u < 3 and rest == 0 and 0 <= p < pixels:

@@ -16,7 +16,6 @@ from ...machinecode.memory import empty, fields, integers_at, records, records_a
 from ...machinecode.threads import together
 from .depthwise import lay
 from .matmul import multiply
-from .schedule import shares
 from .step import SHARE, STEP, Frame, compiled, run_share
 
 JOB = fields(
@@ -107,6 +106,8 @@ class Job:
         Records `STEP` with their places and weights.
     weights : ndarray
         From `pack.join`.
+    shares : pair of ndarray
+        From `schedule.shares`: for one thread, and for as many as there are.
     spaces : sequence of Space
         One for each thread and, where there are several, one for the pictures that they run together.
     size, pictures, source, target : int
@@ -114,12 +115,20 @@ class Job:
     """
 
     def __init__(
-        self, steps: np.ndarray, weights: np.ndarray, spaces: Sequence[Space], size: int, pictures: int, source: int, target: int
+        self,
+        steps: np.ndarray,
+        weights: np.ndarray,
+        shares: tuple[np.ndarray, np.ndarray],
+        spaces: Sequence[Space],
+        size: int,
+        pictures: int,
+        source: int,
+        target: int,
     ) -> None:
         self._threads = threads = max(len(spaces) - 1, 1)
         whole = pictures - pictures % threads
         self._counters = np.zeros((pictures - whole, len(steps), 2, threads + 1), np.int64)
-        alone, together = (np.array([shares(step, count) for step in steps]) for count in (1, threads))
+        alone, together = shares
         workers = np.array([space.addresses for space in spaces[:threads]], np.int64)
         self._record = records(
             JOB,

@@ -112,7 +112,7 @@ class Needs(NamedTuple):
     outputs: int = 1
 
 
-def decide(stages: Stages, size: int, threads: int = 1) -> tuple[dict[str, int], Needs]:
+def decide(stages: Stages, size: int, threads: int = 1, cache: int | None = None) -> tuple[dict[str, int], Needs]:
     """Return the fields of a step, all but places and weights, and the room it needs.
 
     Parameters
@@ -123,7 +123,10 @@ def decide(stages: Stages, size: int, threads: int = 1) -> tuple[dict[str, int],
         Bytes of a number.
     threads : int
         How many share the step.
+    cache : int, optional
+        Bytes that a block may occupy; `CACHE` if left out.
     """
+    cache = CACHE if cache is None else cache
     first, last = stages.members[0], stages.members[-1]
     channels, outputs = first.spec.in_channels, last.spec.out_channels
     common = {
@@ -143,7 +146,7 @@ def decide(stages: Stages, size: int, threads: int = 1) -> tuple[dict[str, int],
             "out_height": last.positions,
             "out_width": 1,
             "phases": 1,
-            "pixels_at_once": max(CACHE // (channels * size), 8),
+            "pixels_at_once": max(cache // (channels * size), 8),
             "project_stride": channels * size,
         }, Needs(room)
 
@@ -159,9 +162,9 @@ def decide(stages: Stages, size: int, threads: int = 1) -> tuple[dict[str, int],
     pixel = whole if apart else expanded * size
     direct = not any(map(any, stages.window.padding)) and stages.expand is None and pixel == expanded * size
     block, wide = rows.output, expanded
-    if not direct and rows.output * columns.output * pixel > CACHE:
+    if not direct and rows.output * columns.output * pixel > cache:
         line = (columns.padded + columns.output) * pixel
-        block = min(max(CACHE // 2 // line - rows.extent + rows.stride, 1), rows.output)
+        block = min(max(cache // 2 // line - rows.extent + rows.stride, 1), rows.output)
     by_slices = (
         stages.project is not None and block == rows.output and threads > 1 and (stages.expand is not None or rows.output % threads != 0)
     )
@@ -262,23 +265,25 @@ def _slice(vectors: int, threads: int) -> int:
     return min(range(1, VECTORS + 1), key=busiest)
 
 
-def shares(step: Any, threads: int) -> np.ndarray:
-    """Return what each of `threads` threads does in each of a step's phases, as records of shape (2, threads)."""
-    table = np.zeros((2, threads), SHARE)
-    pixels = step["out_height"] * step["out_width"]
-    by_rows = {"row": step["out_height"]}
+def shares(steps: np.ndarray, threads: int) -> np.ndarray:
+    """Return what each of `threads` threads does in both phases of each step, as records of shape (steps, 2, threads)."""
+    return np.array([_shares(step, threads) for step in steps], np.int64).view(SHARE).reshape(len(steps), 2, threads)
+
+
+def _shares(step: Any, threads: int) -> np.ndarray:
+    height, slices, panel_count = int(step["out_height"]), int(step["slices"]), int(step["panels"])
+    pixels = height * int(step["out_width"])
     if step["window"] == NOTHING:
-        by_panels = pixels < 8 * threads
-        cuts = [{"panel": step["panels"]} if by_panels else {"pixel": pixels}]
+        cuts = ["panel" if pixels < 8 * threads else "pixel"]
     elif step["phases"] == 1:
-        cuts = [by_rows]
-    else:
-        by_panels = pixels < 8 * threads or (pixels < 32 * threads and step["panels"] % threads == 0)  # few do not divide into equal tiles
-        cuts = [{"slice": step["slices"]}, {"panel": step["panels"]} if by_panels else {"pixel": pixels}]
-    whole = {"row": step["out_height"], "slice": step["slices"], "pixel": pixels, "panel": step["panels"]}
+        cuts = ["row"]
+    else:  # few pixels do not divide into equal tiles
+        by_panels = pixels < 8 * threads or (pixels < 32 * threads and panel_count % threads == 0)
+        cuts = ["slice", "panel" if by_panels else "pixel"]
+    whole = {"row": height, "slice": slices, "pixel": pixels, "panel": panel_count}
+    table = np.zeros((2, threads, 2 * len(whole)), np.int64)
     for phase, cut in enumerate(cuts):
-        for what, count in whole.items():
-            ends = [count * part // threads for part in range(threads + 1)] if what in cut else None
-            table[phase][what] = ends[:-1] if ends else 0
-            table[phase][f"{what}_end"] = ends[1:] if ends else count
+        for part in range(threads):
+            ends = ((n * part // threads, n * (part + 1) // threads) if what == cut else (0, n) for what, n in whole.items())
+            table[phase, part] = [end for pair in ends for end in pair]
     return table
