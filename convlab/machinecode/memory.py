@@ -139,7 +139,16 @@ integers_at: Callable[[int], np.ndarray] = _integers_at if JIT else _integers_st
 
 
 def fields(*names: str) -> np.dtype:
-    """Return the dtype of a record of integers."""
+    """Return the dtype of a record of integers; a name that all of NumPy's records have, as `size`, would hide the field in plain Python.
+
+    Examples
+    --------
+    >>> fields("row", "size")
+    Traceback (most recent call last):
+    ValueError: a field must not be called like an attribute of NumPy's records: size
+    """
+    if taken := [name for name in names if hasattr(np.void, name)]:
+        raise ValueError(f"a field must not be called like an attribute of NumPy's records: {', '.join(taken)}")
     return np.dtype([(name, np.int64) for name in names])
 
 

@@ -25,7 +25,7 @@ JOB = fields(
     *("source", "target", "source_bytes", "target_bytes"),  # the pictures and the outputs, and the bytes of one
     *("steps", "step_count", "shares_alone", "shares_together"),
     *("threads", "workers", "counters", "arena_together"),
-    *("size", "weights", "multiply", "lay"),
+    *("number_bytes", "weights", "multiply", "lay"),
 )
 """What all threads that share a job need to know."""
 
@@ -75,12 +75,12 @@ def _work(job, thread):
     """Do a thread's work on a job: whole pictures while there are enough for all threads, then its share of each that is left."""
     j, own = job_at(job, 0), worker_at(job_at(job, 0).workers, thread)
     taps, outputs = integers_at(own.taps), integers_at(own.outputs)
-    f = Frame(j.size, j.weights, own.arena, taps, outputs, j.multiply, j.lay)
+    f = Frame(j.number_bytes, j.weights, own.arena, taps, outputs, j.multiply, j.lay)
     n = add(job + NEXT)
     while n < j.whole:
         _run_alone(f, j, j.source + n * j.source_bytes, j.target + n * j.target_bytes)
         n = add(job + NEXT)
-    f = Frame(j.size, j.weights, j.arena_together, taps, outputs, j.multiply, j.lay)
+    f = Frame(j.number_bytes, j.weights, j.arena_together, taps, outputs, j.multiply, j.lay)
     for n in range(j.whole, j.pictures):
         counters = j.counters + (n - j.whole) * j.step_count * 2 * 8 * (j.threads + 1)
         _run_together(f, j, j.source + n * j.source_bytes, j.target + n * j.target_bytes, thread, counters, job)
@@ -145,7 +145,7 @@ class Job:
                 "workers": workers.ctypes.data,
                 "counters": self._counters.ctypes.data,
                 "arena_together": spaces[-1].addresses[0],
-                "size": size,
+                "number_bytes": size,
                 "weights": weights.ctypes.data,
                 "multiply": address(multiply, size),
                 "lay": address(lay, size),
