@@ -128,3 +128,15 @@ def test_all_pictures_of_a_batch_count_when_threads_are_asked_for(monkeypatch):
     y = cl.conv2d(x, w, padding="same", kernel="tiled")
     assert_array_equal(cl.conv2d(x[0], w, padding="same", kernel="tiled"), y[0])
     assert asked == [7, 0]
+
+
+def test_a_batch_is_shared_where_all_of_it_is_worth_it(monkeypatch):
+    """One of these pictures is too little work for two threads; 64 of them are not."""
+    spec, wanted = cl.ConvSpec(8, 8, 3, padding="same"), []
+    monkeypatch.setattr(tiled, "cores", lambda: 2)
+    monkeypatch.setattr(tiled, "available", lambda workers: wanted.append(workers) or 0)
+    geometry = spec.geometry(32, 32)
+    for batch in (1, 64):
+        assert (batch * geometry.positions * np.prod(spec.weight_shape) >= schedule.WORTH_A_THREAD) == (batch == 64)
+        tiled.convolve(np.ones((batch, 32, 32, 8), np.float32), np.ones(spec.weight_shape, np.float32), geometry)
+    assert wanted == [0, 1]
