@@ -340,15 +340,15 @@ def resize(
     >>> resize(np.array([[[0.0], [4.0]]]), 1, 4)[0, :, 0]
     array([0., 1., 3., 4.], dtype=float32)
     """
-    side = max(image.shape[0] * height, image.shape[1] * width)
-    if max(height * width, side) > PIXELS:
+    part = window or Window(0, 0, height, width)
+    between = image.shape[0] * part.width if whole else part.height * image.shape[1]
+    if max(part.height * part.width, between, 8 * max(height, width)) > PIXELS:  # 8: a side's taps take several numbers each
         raise ValueError(
-            f"a picture may be scaled to {PIXELS:,} pixels at most, and a side by at most as much, old pixels times new:"
+            f"a picture may be scaled to {PIXELS:,} pixels at most, on the way there too, and a side to an eighth of that:"
             f" from {image.shape[1]} x {image.shape[0]} to {width} x {height}"
         )
     from . import scaling  # imported here: Numba takes its time to load
 
-    part = window or Window(0, 0, height, width)
     rows, row_weights = _cut(*taps(image.shape[0], height, resample), part.top, part.height)
     columns, column_weights = _cut(*taps(image.shape[1], width, resample), part.left, part.width)
     low, high = rows.min(), rows.max() + row_weights.shape[1]  # what lies outside is not looked at

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import convlab as cl
 from convlab import images
 
 Image = pytest.importorskip("PIL.Image", reason="reading pictures needs Pillow")
@@ -605,5 +606,12 @@ def test_square_takes_the_middle(height: int, width: int) -> None:
 def test_scaling_beyond_measure_is_refused_before_it_takes_memory(to: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=f"a picture may be scaled to 100,000,000 pixels at most.*to {to[1]} x {to[0]}"):
         images.resize(np.zeros((1, 1, 3), np.uint8), *to)
-    with pytest.raises(ValueError, match="from 1 x 1000000 to 1 x 101"):
-        images.resize(np.zeros((1_000_000, 1, 3), np.uint8), 101, 1)
+    with pytest.raises(ValueError, match="from 1 x 1000000 to 101 x 1"):  # Pillow scales the width first
+        images.resize(np.zeros((1_000_000, 1, 3), np.uint8), 1, 101, whole=True)
+    assert images.resize(np.full((1_000_000, 1, 3), 7, np.uint8), 101, 1) == pytest.approx(7)
+
+
+def test_a_strip_is_named_though_most_of_it_is_cut_off() -> None:
+    """Its longer side would be 38,400 pixels: only what is looked at is scaled."""
+    ready = cl.Preprocessing((224, 224), "shorter", 256, whole=True)
+    assert ready(np.full((3000, 20, 3), 255, np.uint8)) == pytest.approx(1)
