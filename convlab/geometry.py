@@ -107,7 +107,7 @@ class Axis:
 
     @property
     def output(self) -> int:
-        """Number of outputs: floor((padded - extent) / stride) + 1 (Dumoulin and Visin 2016, relationship 15)."""
+        """The number of outputs, floor((padded - extent) / stride) + 1 (Dumoulin and Visin 2016, relationship 15)."""
         return (self.padded - self.extent) // self.stride + 1
 
     @property

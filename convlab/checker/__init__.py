@@ -65,7 +65,7 @@ def check(
     Parameters
     ----------
     fn : callable or Kernel
-        `convlab.checker.SIGNATURES` has what it must take in each operation and style.
+        `convlab.checker.operations.SIGNATURES` has what it must take in each operation and style.
     op : {"conv2d", "depthwise", "pointwise", "im2col", "output_size", "cost", "relu6", "fold_batch_norm"}
     style : {"convlab", "cs231n", "torch"}
         Layouts and parameters: of convlab (NHWC), of the course's assignments (NCHW) and of torch (NCHW).

@@ -23,7 +23,7 @@ from .torch import read_file as read_torch
 
 
 @dataclass(frozen=True)
-class _Family:
+class Family:
     scheme: Scheme
     architecture: str
     fixed: Mapping[str, Any]  # config entries that convlab builds one way only
@@ -32,8 +32,8 @@ class _Family:
 _COMMON = {"hidden_act": "relu6", "num_channels": 3, "min_depth": 8}
 _V2 = {"depth_divisible_by": 8, "expand_ratio": 6, "first_layer_is_expansion": True, "finegrained_output": True, "output_stride": 32}
 FAMILIES = {
-    "mobilenet_v1": _Family(TRANSFORMERS_V1, "MobileNetV1", _COMMON),
-    "mobilenet_v2": _Family(TRANSFORMERS_V2, "MobileNetV2", {**_COMMON, **_V2}),
+    "mobilenet_v1": Family(TRANSFORMERS_V1, "MobileNetV1", _COMMON),
+    "mobilenet_v2": Family(TRANSFORMERS_V2, "MobileNetV2", {**_COMMON, **_V2}),
 }
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers of its filters, which the processor's config uses."""
@@ -87,7 +87,7 @@ def read_any(source: Path) -> Tensors:
     return read_torch(source) if source.suffix == ".bin" else read_file(source)
 
 
-def family_of(config: Mapping[str, Any]) -> _Family:
+def family_of(config: Mapping[str, Any]) -> Family:
     """Return the family that a config names, or say what it names instead."""
     kind = config.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
@@ -103,7 +103,7 @@ def family_of(config: Mapping[str, Any]) -> _Family:
     return family
 
 
-def _network(config: Mapping[str, Any], family: _Family, size: tuple[int, int]) -> Network:
+def _network(config: Mapping[str, Any], family: Family, size: tuple[int, int]) -> Network:
     """Return the network that a config describes; what it leaves out has Transformers' default."""
     tf_padding = config.get("tf_padding", True)
     if not isinstance(tf_padding, bool):

@@ -85,9 +85,10 @@ def rooms() -> list[tuple[str, str, str]]:
 
 
 def modules(room: str) -> list[str]:
-    """Return the names of a room's modules, the package before what is in it."""
+    """Return the names of a room's modules, a package before what is in it."""
     place = ROOT / "convlab" / room
-    files = [place / "__init__.py", *sorted(place.glob("[a-z]*.py"))] if room.endswith("/") else [place]
+    packages = sorted(found.parent for found in place.rglob("__init__.py")) if room.endswith("/") else []
+    files = [file for package in packages for file in (package / "__init__.py", *sorted(package.glob("[a-z]*.py")))] or [place]
     parts = [file.relative_to(ROOT).with_suffix("").parts for file in files]
     return [".".join(part[:-1] if part[-1] == "__init__" else part) for part in parts]
 
