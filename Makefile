@@ -28,7 +28,7 @@ notebooks:  ## every notebook runs, as it stands and with its solutions, and say
 	python notebooks/refresh.py --check
 
 bench:  ## some three quarters of an hour on a machine that does nothing else
-	for name in networks kernels scaling memory startup report; do python -m benchmarks.$$name || exit 1; done
+	for name in networks detectors kernels scaling memory startup report; do python -m benchmarks.$$name || exit 1; done
 
 generated:  ## README's and the ladder's tables, and README's pictures
 	python -m benchmarks.readme

@@ -9,7 +9,7 @@ settings (`peers.py`), on the same weights; what it computes is compared before 
 
 from __future__ import annotations
 
-from convlab import cost, mobilenet_v1, mobilenet_v2
+from convlab import mobilenet_v1, mobilenet_v2
 
 from . import peers, plots, report, results, rounds
 
@@ -34,19 +34,7 @@ def main() -> None:
             with rounds.Arena(engines, threads) as arena:
                 for name, network in networks.items():
                     match = arena.match(network, batch, chosen.rounds or (3 if chosen.quick else 30), 0.02 if chosen.quick else 0.15)
-                    record["matches"].append(
-                        {
-                            "network": name,
-                            "batch": batch,
-                            "threads": threads,
-                            "macs": cost(network).macs,
-                            "fma_peak": match.peak,
-                            "fma_typical": match.typical,
-                            "tolerance": rounds.tolerance(network),
-                            "differences": match.differences,
-                            "engines": {engine: turns.record() for engine, turns in match.turns.items()},
-                        }
-                    )
+                    record["matches"].append(rounds.record(name, network, batch, threads, match))
                     path = results.save(chosen.out, "networks", record)
                     print(report.network_table(record["matches"][-1]), end="\n\n")
     plots.networks(record, chosen.out)

@@ -1,7 +1,8 @@
 """The engines that are timed, each built from one convlab model: same network, same weights, same pictures.
 
 An engine is a function ``(model, x, threads) -> run``; ``run()`` computes x (N, H, W, C) once and returns the result as convlab's
-forward pass shapes it: (N, classes), or (N, H, W, C) where the network ends in a picture. The input already lies in
+forward pass shapes it: (N, classes), or (N, H, W, C) where the network ends in a picture; of a network with several outputs a dict of
+them by name. The input already lies in
 the engine's own layout when the clock starts, and nothing is copied for it that its own interface does not need.
 
 Every peer runs as its authors recommend for speed:
@@ -22,14 +23,15 @@ from typing import Any
 
 import numpy as np
 
-from convlab import KERNELS, Model
-from convlab.layers import Conv, Dense, Pool, Residual, walk
+from convlab import KERNELS, Detector, Model
+from convlab.layers import Branch, Conv, Dense, Pool, Residual, walk
 
-Run = Callable[[], np.ndarray]
-Engine = Callable[[Model, np.ndarray, int], Run]
+Result = np.ndarray | dict[str, np.ndarray]
+Run = Callable[[], Result]
+Engine = Callable[[Model | Detector, np.ndarray, int], Run]
 
 
-def folded(model: Model) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def folded(model: Model | Detector) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return layer name -> (weight, bias) with batch norm multiplied in, computed in float64 and rounded once."""
     p = {name: array.astype(np.float64) for name, array in model.params.items()}
     weights = {}
@@ -52,19 +54,25 @@ def _nhwc(y: np.ndarray) -> np.ndarray:
     return y.transpose(0, 2, 3, 1) if y.ndim == 4 else y
 
 
+def _result(outputs: dict[str, np.ndarray]) -> Result:
+    """Return a peer's outputs in convlab's layout: alone if there is one, else by name."""
+    shaped = {name: _nhwc(y) for name, y in outputs.items()}
+    return shaped if len(shaped) > 1 else next(iter(shaped.values()))
+
+
 # convlab
 
 
-def plan(model: Model, x: np.ndarray, threads: int) -> Run:
+def plan(model: Model | Detector, x: np.ndarray, threads: int) -> Run:
     """Convlab's compiled plan."""
     compiled = model.compile(batch=len(x), threads=threads)
-    return lambda: compiled(x)
+    return (lambda: compiled.outputs(x)) if len(model.network.outputs) > 1 else lambda: compiled(x)
 
 
 def forward(kernel: str) -> Engine:
     """Return the engine that runs convlab's unfused forward pass on one rung of the ladder."""
 
-    def build(model: Model, x: np.ndarray, threads: int) -> Run:
+    def build(model: Model | Detector, x: np.ndarray, threads: int) -> Run:
         import numba
 
         numba.set_num_threads(threads)
@@ -76,7 +84,7 @@ def forward(kernel: str) -> Engine:
 def rung(name: str) -> Engine:
     """Return the engine that runs one rung of the ladder on a lone convolution, by the kernels' contract."""
 
-    def build(model: Model, x: np.ndarray, threads: int) -> Run:
+    def build(model: Model | Detector, x: np.ndarray, threads: int) -> Run:
         import numba
 
         numba.set_num_threads(threads)
@@ -94,11 +102,13 @@ def rung(name: str) -> Engine:
 # torch
 
 
-def _torch_module(model: Model) -> Any:
+def _torch_module(model: Model | Detector) -> Any:
     """Return the network as a torch module in evaluation mode."""
     import torch
     from torch import nn
 
+    if branches := [layer.name for layer in model.network.layers if isinstance(layer, Branch)]:
+        raise ValueError(f"torch is built for networks without branches: {model.network.name!r} has {', '.join(branches)}")
     weights = folded(model)
 
     class Sum(nn.Module):
@@ -157,7 +167,7 @@ def _torch_run(module: Any, x: np.ndarray) -> Run:
     return run
 
 
-def torch_eager(model: Model, x: np.ndarray, threads: int) -> Run:
+def torch_eager(model: Model | Detector, x: np.ndarray, threads: int) -> Run:
     """Torch as it comes."""
     import torch
 
@@ -165,7 +175,7 @@ def torch_eager(model: Model, x: np.ndarray, threads: int) -> Run:
     return _torch_run(_torch_module(model), x)
 
 
-def torch_compile(model: Model, x: np.ndarray, threads: int) -> Run:
+def torch_compile(model: Model | Detector, x: np.ndarray, threads: int) -> Run:
     """Torch with its compiler, tuned as far as it goes."""
     import torch
     import torch._inductor.config
@@ -180,15 +190,15 @@ def torch_compile(model: Model, x: np.ndarray, threads: int) -> Run:
 # ONNX
 
 
-def onnx_bytes(model: Model, batch: int) -> bytes:
-    """Return the model as a serialised ONNX graph for `batch` pictures (N, C, H, W)."""
+def onnx_bytes(model: Model | Detector, batch: int) -> bytes:
+    """Return the model as a serialised ONNX graph for `batch` pictures (N, C, H, W), its outputs called as `Network.outputs` calls them."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     weights = folded(model)
     nodes, initializers = [], []
-    # What each shortcut carries, by the name of its body's first layer.
-    starts = {layer.body[0].name: layer.name for layer in model.network.layers if isinstance(layer, Residual)}
+    # Where each shortcut or branch leaves the way, by the name of its body's first layer.
+    starts = {layer.body[0].name: layer.name for layer in model.network.layers if isinstance(layer, (Residual, Branch))}
     saved: dict[str, str] = {}
     value = "picture"
 
@@ -219,19 +229,23 @@ def onnx_bytes(model: Model, batch: int) -> bytes:
                     value = node("Relu", f"{name}.relu", [value])
             case Residual():
                 value = node("Add", name, [saved[name], value])
+            case Branch():
+                nodes[-1].output[0] = name
+                value = saved[name]  # the network goes on with what the branch was given
             case Pool():
-                value = node("Flatten", f"{name}.flat", [node("GlobalAveragePool", name, [value])])
+                value = node("Flatten", name, [node("GlobalAveragePool", f"{name}.mean", [value])])
             case Dense():
                 weight, bias = weights[name]
                 value = node("Gemm", name, [value, constant(f"{name}.weight", weight), constant(f"{name}.bias", bias)])
+    outputs = model.network.outputs
+    nodes[-1].output[0] = list(outputs)[-1]
+    shapes = {name: (shape[2], *shape[:2]) if len(shape) == 3 else shape for name, shape in outputs.items()}
     height, width, channels = model.network.input
-    output = model.network.output
-    shape = (output[2], *output[:2]) if len(output) == 3 else output
     graph = helper.make_graph(
         nodes,
         "convlab",
         [helper.make_tensor_value_info("picture", TensorProto.FLOAT, (batch, channels, height, width))],
-        [helper.make_tensor_value_info(value, TensorProto.FLOAT, (batch, *shape))],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, (batch, *shape)) for name, shape in shapes.items()],
         initializers,
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -243,7 +257,7 @@ def _nchw(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 
-def onnxruntime(model: Model, x: np.ndarray, threads: int) -> Run:
+def onnxruntime(model: Model | Detector, x: np.ndarray, threads: int) -> Run:
     """ONNX Runtime."""
     return onnxruntime_session(onnx_bytes(model, len(x)), x, threads)
 
@@ -259,21 +273,22 @@ def onnxruntime_session(graph: bytes | str, x: np.ndarray, threads: int) -> Run:
     # Threads may spin while they wait, which is quickest; between turns they have time to fall asleep.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
     session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    output = session.get_outputs()[0]
-    y = np.empty(output.shape, np.float32)
+    outputs = {output.name: np.empty(output.shape, np.float32) for output in session.get_outputs()}
+    result = _result(outputs)  # views: every call fills them anew
     binding = session.io_binding()
     picture = _nchw(x)
     binding.bind_ortvalue_input("picture", ort.OrtValue.ortvalue_from_numpy(picture))
-    binding.bind_output(output.name, "cpu", 0, np.float32, y.shape, y.ctypes.data)
+    for name, y in outputs.items():
+        binding.bind_output(name, "cpu", 0, np.float32, y.shape, y.ctypes.data)
 
-    def run(_alive: np.ndarray = picture) -> np.ndarray:  # the bound input may share its memory
+    def run(_alive: np.ndarray = picture) -> Result:  # the bound input may share its memory
         session.run_with_iobinding(binding)
-        return _nhwc(y)
+        return result
 
     return run
 
 
-def _openvino_compiled(model: Model, batch: int, threads: int, streams: int) -> Any:
+def _openvino_compiled(model: Model | Detector, batch: int, threads: int, streams: int) -> Any:
     import openvino as ov
 
     core = ov.Core()
@@ -286,22 +301,25 @@ def _openvino_compiled(model: Model, batch: int, threads: int, streams: int) -> 
     return core.compile_model(core.read_model(onnx_bytes(model, batch)), "CPU", options)
 
 
-def openvino(model: Model, x: np.ndarray, threads: int) -> Run:
+def openvino(model: Model | Detector, x: np.ndarray, threads: int) -> Run:
     """OpenVINO, all pictures in one request."""
     import openvino as ov
 
-    request = _openvino_compiled(model, len(x), threads, 1).create_infer_request()
+    compiled = _openvino_compiled(model, len(x), threads, 1)
+    request = compiled.create_infer_request()
     picture = _nchw(x)
     request.set_input_tensor(ov.Tensor(picture, shared_memory=True))
 
-    def run(_alive: np.ndarray = picture) -> np.ndarray:  # a shared tensor does not keep its memory
+    tensors = {port.any_name: request.get_tensor(port) for port in compiled.outputs}
+
+    def run(_alive: np.ndarray = picture) -> Result:  # a shared tensor does not keep its memory
         request.infer()
-        return _nhwc(request.get_output_tensor().data)
+        return _result({name: tensor.data for name, tensor in tensors.items()})
 
     return run
 
 
-def openvino_streams(model: Model, x: np.ndarray, threads: int) -> Run:
+def openvino_streams(model: Model | Detector, x: np.ndarray, threads: int) -> Run:
     """OpenVINO, one stream a thread and one request a picture."""
     import openvino as ov
 

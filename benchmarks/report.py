@@ -168,6 +168,41 @@ def network_targets(record: Record) -> list[Target]:
     ]
 
 
+def against_onnxruntime(match: Record) -> float:
+    """Return our median as a share of ONNX Runtime's."""
+    return float(match["engines"][OURS]["median"] / match["engines"]["onnxruntime"]["median"])
+
+
+def detector_tables(record: Record) -> str:
+    """Return the detectors' networks against ONNX Runtime, each match, a large photo's parts, and the wheel's size."""
+    matches = [
+        (
+            m["network"],
+            *(milliseconds(m["engines"][name]["median"]) for name in (OURS, "onnxruntime")),
+            f"{against_onnxruntime(m):.2f}",
+        )
+        for m in record["matches"]
+    ]
+    parts = ("reading", "scaling", "network")
+    calls = [
+        (
+            call["model"],
+            milliseconds(call["seconds"]["whole"]),
+            *(f"{call['seconds'][part] / call['seconds']['whole']:.0%}" for part in parts),
+        )
+        for call in record["calls"]
+    ]
+    width, height = record["photo"]
+    return "\n\n".join(
+        (
+            table(("batch 1, 1 thread, median", f"{OURS} ms", "ONNX Runtime ms", "x ONNX Runtime"), matches),
+            *(network_table(match) for match in record["matches"]),
+            table((f"second call on a JPEG of {width}x{height}, {record['cores']} cores", "ms", *parts), calls),
+            *([f"The wheel: {megabytes(record['wheel'])} MB."] if "wheel" in record else []),
+        )
+    )
+
+
 # Single layers
 
 
@@ -340,9 +375,9 @@ def page(records: dict[str, Record]) -> str:
         "Written by `benchmarks/report.py` from the JSON files in `results/`: run it again rather than edit.",
         (
             "```sh\n"
-            'pip install ".[lab,peers]"\n'
-            "python -m benchmarks.networks && python -m benchmarks.kernels && python -m benchmarks.scaling\n"
-            "python -m benchmarks.memory && python -m benchmarks.startup && python -m benchmarks.report\n"
+            'pip install ".[lab,peers,test]"\n'
+            "python -m benchmarks.networks && python -m benchmarks.detectors && python -m benchmarks.kernels\n"
+            "python -m benchmarks.scaling && python -m benchmarks.memory && python -m benchmarks.startup && python -m benchmarks.report\n"
             "```"
         ),
         "Each script has `--quick` for a trial. The machine should do nothing else.",
@@ -366,6 +401,9 @@ def page(records: dict[str, Record]) -> str:
         parts += ["## Whole networks", picture("networks", "Time a picture, by engine")]
         parts += ["The best runtime is the better of ONNX Runtime and OpenVINO in the same rounds.", idle(record), peaks(record)]
         parts += [network_table(match) for match in record["matches"]]
+    if "detectors" in records:
+        record = records["detectors"]
+        parts += ["## Detectors", idle(record), detector_tables(record)]
     if "kernels" in records:
         record = records["kernels"]
         parts += [
@@ -404,7 +442,7 @@ def page(records: dict[str, Record]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-ORDER = ("networks", "kernels", "scaling", "memory", "startup")
+ORDER = ("networks", "detectors", "kernels", "scaling", "memory", "startup")
 """Of the page: the benchmarks' names."""
 
 TARGETS = {"networks": network_targets, "kernels": kernel_targets, "memory": memory_targets, "startup": startup_targets}

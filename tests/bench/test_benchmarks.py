@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import convlab as cl
-from benchmarks import kernels, peers, report, rounds, scaling
+from benchmarks import detectors, kernels, peers, report, rounds, scaling
+from benchmarks.zoo import detectors as conversions
 
 TINY = cl.mobilenet_v2(alpha=0.35, resolution=32, classes=10)
 
@@ -40,6 +41,43 @@ def test_a_peer_computes_what_convlab_does(engine, needs, network, batch):
     first = np.array(run())
     rounds.check(engine, network, first, rounds.reference(network, batch))
     np.testing.assert_array_equal(run(), first)
+
+
+DETECTORS = [
+    cl.ssdlite_mobilenet_v2(alpha=0.35, resolution=48, classes=4),
+    cl.ssd_mobilenet_v1(alpha=0.25, resolution=64, classes=3, eps=None),
+]
+
+
+@pytest.mark.parametrize("network", DETECTORS, ids=lambda network: network.name)
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_peer_gives_every_output_of_a_detector(engine, network):
+    for package in ("onnx", engine):
+        pytest.importorskip(package, reason="an engine that the benchmarks compare with")
+    contestant, expected = rounds.Contestant(engine, 1), rounds.reference(network, 1)
+    _, first = contestant.build(network, 1)
+    assert list(first) == list(network.outputs)
+    rounds.check(engine, network, first, expected)
+    rounds.check(engine, network, contestant.output(), expected)
+
+
+def test_torch_is_not_given_a_network_it_would_not_run_whole():
+    pytest.importorskip("torch", reason="an engine that the benchmarks compare with")
+    with pytest.raises(ValueError, match=r"without branches: .* has boxes0, scores0"):
+        peers.ENGINES["torch"](rounds.random_model(DETECTORS[0]), rounds.pictures(DETECTORS[0], 1), 1)
+
+
+def test_a_detector_of_which_one_output_is_wrong_or_missing_is_not_timed():
+    network = DETECTORS[0]
+    expected = rounds.reference(network, 1)
+    assert rounds.check("same", network, expected, expected) == 0
+    small = min(expected, key=lambda name: np.abs(expected[name]).max())
+    with pytest.raises(RuntimeError, match="bad must agree before it is timed"):
+        rounds.check("bad", network, {**expected, small: expected[small] * 1.01}, expected)
+    with pytest.raises(RuntimeError, match=r"bad must give the outputs boxes0, .*: it gives scores0, "):
+        rounds.check("bad", network, {name: y for name, y in expected.items() if name != "boxes0"}, expected)
+    with pytest.raises(RuntimeError, match=r"bad must give the outputs boxes0, .*: it gives one"):
+        rounds.check("bad", network, expected["boxes0"], expected)
 
 
 def test_folding_changes_nothing_but_rounding():
@@ -177,3 +215,64 @@ def test_crops_are_small_and_every_layer_of_both_networks_is_there():
         crop = kernels.lone("crop", geometry, kernels.CROP_MACS)
         assert cl.cost(crop).macs <= kernels.CROP_MACS or min(crop.input[:2]) == 1
         assert kernels.lone("whole", geometry).input == geometry.in_shape
+
+
+def test_a_large_photos_parts_are_shares_of_its_whole_call():
+    def engine(seconds):
+        return {"median": seconds, "minimum": seconds, "round_medians": [seconds] * 3, "calls": 3, "idle_cpu": 0.0}
+
+    engines = {"convlab": engine(0.010), "onnxruntime": engine(0.008)}
+    match = {"network": "finder", "batch": 1, "threads": 1, "macs": 100, "fma_peak": 1e6, "differences": dict.fromkeys(engines, 0.0)}
+    seconds = {"whole": 0.040, "reading": 0.020, "scaling": 0.006, "network": 0.010}
+    record = {"matches": [{**match, "engines": engines}], "calls": [{"model": "finder", "seconds": seconds}]}
+    written = report.detector_tables({**record, "photo": [2309, 1732], "cores": 2, "wheel": 12_345_678})
+    assert "| finder | 10.0 | 8.00 | 1.25 |" in written
+    assert "| finder | 40.0 | 50% | 15% | 25% |" in written
+    assert written.endswith("The wheel: 12.35 MB.")
+
+
+def test_the_photo_has_four_megapixels_and_its_parts_are_timed(tmp_path):
+    pytest.importorskip("PIL", reason="reading a photo needs Pillow")
+    path = detectors.large(tmp_path)
+    assert cl.images.read(path).shape == (1732, 2309, 3)
+    assert np.prod(detectors.PHOTO) == pytest.approx(4e6, rel=0.001)
+    network = cl.Network("small", (8, 8, 3), (cl.Conv("stem", cl.ConvSpec(3, 4, 3, 2)), cl.Pool("pool"), cl.Dense("classifier", 4, 2)))
+    cl.save(cl.Model.random(network), tmp_path / "small.npz")
+    seconds = detectors.Visitor(tmp_path / "small.npz", path).seconds()
+    assert list(seconds) == ["whole", "reading", "scaling", "network"]
+    assert min(seconds.values()) > 0
+
+
+def test_the_second_call_is_the_one_that_is_timed():
+    waits = iter([0.2, 0.0])
+    assert 0 < detectors.second(lambda: time.sleep(next(waits))) < 0.2
+    assert next(waits, None) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        ({}, None),
+        ({"score": 0.002}, r"within 0\.001 of TensorFlow\.js's .*: cat on chelsea has"),
+        ({"label": "dog"}, "on chelsea TensorFlow.js finds dog: here cat"),
+    ],
+)
+def test_a_conversion_is_confirmed_by_detections_or_ends(change, refusal):
+    pytest.importorskip("PIL", reason="reading a photo needs Pillow")
+    detector, pictures = cl.load("ssdlite_mobilenet_v2_coco"), cl.zoo.photos()
+    (cat,) = detector.detect(pictures["chelsea"], 0.4, 0.4, kernel="im2col")
+    thing = {"label": change.get("label", cat.label), "score": cat.score + change.get("score", 0.0), "box_xywh": cat.box}
+    expected = {"chelsea": [thing], "elsewhere": [thing]}
+    if refusal is None:
+        said = conversions.confirmed(detector, expected, pictures, 0.4)
+        assert "on chelsea:\n1 detections with the same labels, scores that differ by at most 0e+00" in said
+        assert said.endswith("at least 1.000.")
+    else:
+        with pytest.raises(SystemExit, match=refusal):
+            conversions.confirmed(detector, expected, pictures, 0.4)
+
+
+def test_a_conversion_is_not_confirmed_by_nothing():
+    detector, pictures = cl.load("ssdlite_mobilenet_v2_coco"), cl.zoo.photos()
+    with pytest.raises(SystemExit, match="expected detections must be of these pictures, and some: chelsea"):
+        conversions.confirmed(detector, {"elsewhere": []}, pictures, 0.4)
