@@ -29,6 +29,8 @@ def expanded(names: Sequence[str], err: Console, prog: str) -> tuple[list[tuple[
 
 def _meant(name: str) -> list[tuple[str, Path]]:
     path, photos = Path(name), zoo.photos()
+    if not name:  # a shell's variable that is not set; as a path it would be the working directory
+        raise ValueError("a picture's name must not be empty: ''")
     if path.is_dir():
         endings = images.endings()
         inside = sorted(file for file in path.iterdir() if file.suffix.lower() in endings and file.is_file())

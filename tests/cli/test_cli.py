@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -505,7 +506,18 @@ def test_no_words_end_in_a_traceback(command, words):
         code = cli.run([command, *words])
     if err.getvalue() or code:
         assert code == 2
-        assert_one_line(err.getvalue())
+        lines = err.getvalue().splitlines(keepends=True)
+        for line in lines:
+            assert_one_line(line)
+        assert len(lines) == 1 or (command in ("classify", "detect") and len(lines) <= len(words))  # a line for each picture
+
+
+def test_an_empty_name_is_not_the_working_directory(convlab, tmp_path, monkeypatch):
+    shutil.copy(cl.zoo.photos()["coffee"], tmp_path / "coffee.jpg")
+    monkeypatch.chdir(tmp_path)
+    for command in ("classify", "detect"):
+        code, out, err = convlab(command, "")
+        assert (code, out, err) == (2, "", f"convlab {command}: a picture's name must not be empty: ''\n")
 
 
 def shell(command, **environment):
