@@ -164,6 +164,15 @@ def test_an_interrupt_while_numba_loads_and_compiles_is_heard_and_nothing_breaks
         assert lines == ["interrupted", "[36. 36. 36. 36.]"], after
 
 
+@pytest.fixture
+def interruptible():
+    """Let Ctrl-C interrupt: a shell's background jobs, this suite perhaps among them, are begun without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_function_that_must_finish_is_finished_before_its_interrupt():
     done = []
 
