@@ -271,7 +271,7 @@ def test_a_mistake_that_is_right_where_the_function_fails_is_no_diagnosis():
 
 
 def test_numbers_that_nothing_adds_up_to_come_from_uncleared_memory():
-    assert diagnosis_of(lambda x, w: conv(x, w) + 1e64).name == "memory never cleared"
+    assert diagnosis_of(lambda x, w: np.add(conv(x, w), 1e64, dtype=x.dtype)).name == "memory never cleared"
 
 
 def test_a_function_that_always_raises_is_not_called_by_some_mistakes_name():

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -275,7 +276,8 @@ def pictures() -> list[bytes]:
         exif[0x0112], exif[0x011A] = 6, 5.0
         for name in FORMATS:
             buffer = io.BytesIO()
-            with contextlib.suppress(OSError, ValueError, KeyError):  # few formats hold every mode, few Pillows write every format
+            with warnings.catch_warnings(), contextlib.suppress(OSError, ValueError, KeyError):  # few formats hold every mode
+                warnings.simplefilter("ignore", DeprecationWarning)  # Pillow 12 writes mode I as PNG and would rather not
                 picture.save(buffer, name, **({"exif": exif} if name in ("png", "jpeg", "tiff", "webp") else {}))
                 found.append(buffer.getvalue())
     return found
